@@ -1,0 +1,24 @@
+//! Tasks, their schedules, and what becomes of their due times.
+//!
+//! This crate decides *when* and *what*; it knows no wasm, no wire, no SQL, no environment. Those are handed in through
+//! [`ports`]. The rules are in [`unit`], a state machine without I/O; [`worker`] drives many of them on one thread;
+//! [`supervisor`] is the door for everybody else.
+
+pub mod events;
+pub mod label;
+pub mod lateness;
+pub mod log;
+pub mod name;
+pub mod outcome;
+pub mod plugin;
+pub mod ports;
+mod recorder;
+pub mod schedule;
+pub mod shard;
+pub mod spec;
+pub mod supervisor;
+#[cfg(test)]
+mod testing;
+pub mod time;
+pub mod unit;
+mod worker;

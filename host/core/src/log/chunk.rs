@@ -1,0 +1,86 @@
+//! How lines stand in a chunk: the time since the chunk's first line as a LEB128 number of nanoseconds, a byte with the stream and
+//! whether the line was cut, the length as a LEB128 number, and the bytes.
+
+use super::{LogLine, Stream};
+use crate::outcome::TaskId;
+use crate::time::Time;
+
+const TRUNCATED: u8 = 0b100;
+
+/// A piece of a task's log, as the store keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogChunk {
+    pub task: TaskId,
+    /// `seq` of the first line; the others follow without a gap.
+    pub first_seq: u64,
+    /// How many lines it has.
+    pub lines: u32,
+    pub first_time: Time,
+    pub last_time: Time,
+    /// Whether it has lines of a run that did not succeed; those are deleted last.
+    pub failed: bool,
+    /// The lines, encoded by this module.
+    pub data: Vec<u8>,
+}
+
+impl LogChunk {
+    pub(super) fn new(task: TaskId, first_seq: u64, first_time: Time) -> Self {
+        Self { task, first_seq, lines: 0, first_time, last_time: first_time, failed: false, data: Vec::new() }
+    }
+
+    /// Appends a line; answers by how many bytes the chunk grew.
+    pub(super) fn push(&mut self, time: Time, stream: Stream, line: &[u8], truncated: bool) -> usize {
+        let before = self.data.len();
+        put_number(&mut self.data, time.0.saturating_sub(self.first_time.0).max(0).cast_unsigned());
+        self.data.push(stream as u8 | if truncated { TRUNCATED } else { 0 });
+        put_number(&mut self.data, line.len() as u64);
+        self.data.extend_from_slice(line);
+        self.lines += 1;
+        self.last_time = time;
+        self.data.len() - before
+    }
+
+    /// The lines in order. Ends early where the data is damaged.
+    pub fn lines(&self) -> impl Iterator<Item = LogLine> + '_ {
+        let mut rest = self.data.as_slice();
+        let mut seq = self.first_seq;
+        std::iter::from_fn(move || {
+            let (delta, after) = take_number(rest)?;
+            let (&head, after) = after.split_first()?;
+            let (length, after) = take_number(after)?;
+            let (line, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+            rest = after;
+            seq += 1;
+            Some(LogLine {
+                seq: seq - 1,
+                time: Time(self.first_time.0.saturating_add(delta.cast_signed())),
+                stream: match head & !TRUNCATED {
+                    0 => Stream::Stdout,
+                    1 => Stream::Stderr,
+                    _ => Stream::Host,
+                },
+                text: String::from_utf8_lossy(line).into_owned(),
+                truncated: head & TRUNCATED != 0,
+            })
+        })
+    }
+}
+
+fn put_number(data: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        data.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    data.push(number as u8);
+}
+
+fn take_number(data: &[u8]) -> Option<(u64, &[u8])> {
+    let mut number = 0;
+    for (at, byte) in data.iter().take(10).enumerate() {
+        number |= u64::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((number, &data[at + 1..]));
+        }
+    }
+    None
+}

@@ -1,0 +1,312 @@
+//! What guests write: lines, kept per task.
+//!
+//! A task's newest lines stand in memory, encoded, until the recorder has written them to the store as chunks; readers see
+//! both. The lock is one per task: the thread that runs the task takes it for each line, and now and then a reader.
+
+mod chunk;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::mpsc;
+
+pub use self::chunk::LogChunk;
+use crate::events::{Event, EventBus, EventKind};
+use crate::name::TaskName;
+use crate::outcome::TaskId;
+use crate::time::Time;
+
+/// The longest line that is kept, in bytes; the rest of a longer one is lost.
+pub const MAX_LINE_BYTES: usize = 8 * 1024;
+
+/// How large a chunk grows before it is sealed, in bytes.
+const CHUNK_BYTES: usize = 16 * 1024;
+
+/// How much of one task's log waits in memory for the store before the oldest lines are lost, in bytes.
+const MAX_WAITING_BYTES_PER_TASK: usize = 256 * 1024;
+
+/// The same for all tasks together: what a full disk may cost in memory.
+const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
+
+/// Where a line was written to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+    /// A word of the host's own, about the run.
+    Host,
+}
+
+impl Stream {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// One line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// Counts the task's lines from 1, over restarts.
+    pub seq: u64,
+    pub time: Time,
+    pub stream: Stream,
+    /// Bytes that are no UTF-8 are U+FFFD. May hold control characters.
+    pub text: String,
+    /// Whether the line was longer than [`MAX_LINE_BYTES`].
+    pub truncated: bool,
+}
+
+/// What all logs share.
+pub struct LogSink {
+    now: Box<dyn Fn() -> Time + Send + Sync>,
+    bus: EventBus,
+    /// Logs with lines that the store does not have; each at most once, as its `queued` says.
+    unwritten: Option<mpsc::UnboundedSender<Arc<TaskLog>>>,
+    waiting_bytes: AtomicUsize,
+    lost_lines: AtomicU64,
+}
+
+impl LogSink {
+    /// The sink, and where logs with unwritten lines come out.
+    pub fn new(
+        now: impl Fn() -> Time + Send + Sync + 'static,
+        bus: EventBus,
+    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Arc<TaskLog>>) {
+        let (unwritten, queue) = mpsc::unbounded_channel();
+        (Arc::new(Self::with(now, bus, Some(unwritten))), queue)
+    }
+
+    fn with(
+        now: impl Fn() -> Time + Send + Sync + 'static,
+        bus: EventBus,
+        unwritten: Option<mpsc::UnboundedSender<Arc<TaskLog>>>,
+    ) -> Self {
+        Self { now: Box::new(now), bus, unwritten, waiting_bytes: AtomicUsize::new(0), lost_lines: AtomicU64::new(0) }
+    }
+
+    /// How many lines were lost since the start, over all tasks, because the store did not take them in time.
+    pub fn lost_lines(&self) -> u64 {
+        self.lost_lines.load(Ordering::Relaxed)
+    }
+}
+
+/// A task's log.
+pub struct TaskLog {
+    task: TaskId,
+    name: TaskName,
+    sink: Arc<LogSink>,
+    tail: Mutex<Tail>,
+}
+
+/// The part of a log that stands in memory.
+struct Tail {
+    /// The `seq` of the newest line.
+    seq: u64,
+    /// How many lines were lost before they were written.
+    lost: u64,
+    /// Being written by the store; readers must not miss them meanwhile.
+    in_flight: Vec<LogChunk>,
+    sealed: VecDeque<LogChunk>,
+    open: Option<LogChunk>,
+    /// Of `sealed` and `open`.
+    bytes: usize,
+    /// Whether the log is in the sink's queue.
+    queued: bool,
+    /// No longer written: the task is deleted.
+    closed: bool,
+}
+
+impl TaskLog {
+    /// The log of a task whose newest line so far was `seq`, with `lost` lines lost.
+    pub fn new(task: TaskId, name: TaskName, seq: u64, lost: u64, sink: Arc<LogSink>) -> Arc<Self> {
+        let tail = Tail {
+            seq,
+            lost,
+            in_flight: Vec::new(),
+            sealed: VecDeque::new(),
+            open: None,
+            bytes: 0,
+            queued: false,
+            closed: false,
+        };
+        Arc::new(Self { task, name, sink, tail: Mutex::new(tail) })
+    }
+
+    /// A log that is nobody's: it keeps its newest lines in memory and is never written. For runs without a host, and tests.
+    pub fn detached(task: TaskId, name: TaskName) -> Arc<Self> {
+        Self::detached_on(task, name, EventBus::new())
+    }
+
+    /// The same, with its lines published on `bus`.
+    pub fn detached_on(task: TaskId, name: TaskName, bus: EventBus) -> Arc<Self> {
+        let now = || crate::ports::Clock::now(&crate::ports::SystemClock);
+        Self::new(task, name, 0, 0, Arc::new(LogSink::with(now, bus, None)))
+    }
+
+    /// Takes one line without its newline, of any bytes; it is cut at [`MAX_LINE_BYTES`], or `truncated` says that it was
+    /// already.
+    pub fn push(self: &Arc<Self>, stream: Stream, line: &[u8], truncated: bool) {
+        let kept = &line[..line.len().min(MAX_LINE_BYTES)];
+        let truncated = truncated || kept.len() < line.len();
+        let time = (self.sink.now)();
+        let mut tail = self.lock();
+        tail.seq += 1;
+        let seq = tail.seq;
+        self.append(&mut tail, time, stream, kept, truncated);
+        let queue = !tail.queued && !tail.closed && self.sink.unwritten.is_some();
+        tail.queued |= queue;
+        drop(tail);
+        if queue && let Some(unwritten) = &self.sink.unwritten {
+            // Fails only when the recorder is gone, at the very end.
+            unwritten.send(Arc::clone(self)).ok();
+        }
+        if self.sink.bus.wants_logs() {
+            self.sink.bus.publish(|| {
+                let text = String::from_utf8_lossy(kept).into_owned();
+                let line = LogLine { seq, time, stream, text, truncated };
+                Event { time, kind: EventKind::Log { task: self.name.clone(), line } }
+            });
+        }
+    }
+
+    /// Marks what stands in memory as lines of a run that did not succeed, so that they are kept longest.
+    pub fn mark_failed(&self) {
+        if let Some(open) = &mut self.lock().open {
+            open.failed = true;
+        }
+    }
+
+    /// The newest `limit` lines in memory with `seq > after_seq`, oldest first.
+    pub fn tail(&self, after_seq: u64, limit: usize) -> Vec<LogLine> {
+        let tail = self.lock();
+        newest_lines(tail.in_flight.iter().chain(&tail.sealed).chain(&tail.open), after_seq, limit)
+    }
+
+    /// The `seq` of the newest line, and how many lines were lost.
+    pub fn position(&self) -> (u64, u64) {
+        let tail = self.lock();
+        (tail.seq, tail.lost)
+    }
+
+    /// What is to be written now. Readers see it until [`written`](Self::written) or [`refused`](Self::refused).
+    pub(crate) fn take_unwritten(&self) -> Vec<LogChunk> {
+        let mut tail = self.lock();
+        tail.queued = false;
+        if tail.closed {
+            return Vec::new();
+        }
+        let sealed: Vec<_> = std::mem::take(&mut tail.sealed).into_iter().collect();
+        let open = tail.open.take();
+        tail.in_flight = sealed.into_iter().chain(open).collect();
+        self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
+        tail.in_flight.clone()
+    }
+
+    /// The store has what was taken.
+    pub(crate) fn written(&self) {
+        self.lock().in_flight.clear();
+    }
+
+    /// The store did not take it: it waits again, in its old place.
+    pub(crate) fn refused(self: &Arc<Self>) {
+        let mut tail = self.lock();
+        for chunk in std::mem::take(&mut tail.in_flight).into_iter().rev() {
+            tail.bytes += chunk.data.len();
+            self.sink.waiting_bytes.fetch_add(chunk.data.len(), Ordering::Relaxed);
+            tail.sealed.push_front(chunk);
+        }
+        self.shrink(&mut tail);
+        let queue = !std::mem::replace(&mut tail.queued, true);
+        drop(tail);
+        if queue && let Some(unwritten) = &self.sink.unwritten {
+            unwritten.send(Arc::clone(self)).ok();
+        }
+    }
+
+    /// Forgets everything: the task is deleted.
+    pub(crate) fn close(&self) {
+        let mut tail = self.lock();
+        tail.closed = true;
+        tail.in_flight.clear();
+        tail.sealed.clear();
+        tail.open = None;
+        self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
+    }
+
+    fn append(&self, tail: &mut Tail, time: Time, stream: Stream, line: &[u8], truncated: bool) {
+        if tail.closed {
+            return;
+        }
+        if tail.open.as_ref().is_some_and(|open| open.data.len() + line.len() > CHUNK_BYTES) {
+            let sealed = tail.open.take();
+            tail.sealed.extend(sealed);
+        }
+        let seq = tail.seq;
+        let open = tail.open.get_or_insert_with(|| LogChunk::new(self.task, seq, time));
+        let added = open.push(time, stream, line, truncated);
+        tail.bytes += added;
+        self.sink.waiting_bytes.fetch_add(added, Ordering::Relaxed);
+        self.shrink(tail);
+    }
+
+    /// Loses the oldest lines while too much waits.
+    fn shrink(&self, tail: &mut Tail) {
+        let too_much = |tail: &Tail| {
+            tail.bytes > MAX_WAITING_BYTES_PER_TASK
+                || self.sink.waiting_bytes.load(Ordering::Relaxed) > MAX_WAITING_BYTES
+        };
+        while too_much(tail) {
+            // The open chunk stays: it has the newest line.
+            let Some(oldest) = tail.sealed.pop_front() else { break };
+            tail.bytes -= oldest.data.len();
+            self.sink.waiting_bytes.fetch_sub(oldest.data.len(), Ordering::Relaxed);
+            tail.lost += u64::from(oldest.lines);
+            self.sink.lost_lines.fetch_add(u64::from(oldest.lines), Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Tail> {
+        // Nothing that panics is done under the lock, and half a line is better than none.
+        self.tail.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Drop for TaskLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl fmt::Debug for TaskLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TaskLog").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// The newest `limit` lines of `chunks` with `seq > after_seq`, oldest first. The chunks are in order.
+pub(crate) fn newest_lines<'a>(
+    chunks: impl IntoIterator<Item = &'a LogChunk>,
+    after_seq: u64,
+    limit: usize,
+) -> Vec<LogLine> {
+    let mut lines: VecDeque<LogLine> = VecDeque::new();
+    for line in chunks.into_iter().flat_map(LogChunk::lines) {
+        if line.seq > after_seq {
+            if lines.len() == limit {
+                lines.pop_front();
+            }
+            lines.push_back(line);
+        }
+    }
+    lines.truncate(limit);
+    lines.into()
+}
+
+#[cfg(test)]
+mod tests;

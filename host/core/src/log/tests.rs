@@ -1,0 +1,114 @@
+use super::*;
+
+fn name() -> TaskName {
+    TaskName::new("a").expect("a name")
+}
+
+fn texts(lines: &[LogLine]) -> Vec<(u64, &str)> {
+    lines.iter().map(|line| (line.seq, line.text.as_str())).collect()
+}
+
+/// A log whose clock advances a microsecond with every reading, and the recorder's end of it.
+fn log() -> (Arc<TaskLog>, mpsc::UnboundedReceiver<Arc<TaskLog>>) {
+    let ticks = AtomicU64::new(0);
+    let now = move || Time(1_000 * ticks.fetch_add(1, Ordering::Relaxed).cast_signed());
+    let (sink, unwritten) = LogSink::new(now, EventBus::new());
+    (TaskLog::new(7, name(), 0, 0, sink), unwritten)
+}
+
+#[test]
+fn lines_read_back_as_they_were_written() {
+    let log = TaskLog::detached(7, name());
+    log.push(Stream::Stdout, b"one", false);
+    log.push(Stream::Stderr, b"\xff\x00two", true);
+    log.push(Stream::Host, &[b'x'; MAX_LINE_BYTES + 1], false);
+    let lines = log.tail(0, 10);
+    assert_eq!(lines.iter().map(|line| line.seq).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!((lines[0].stream, lines[0].text.as_str(), lines[0].truncated), (Stream::Stdout, "one", false));
+    assert_eq!((lines[1].stream, lines[1].text.as_str(), lines[1].truncated), (Stream::Stderr, "\u{fffd}\0two", true));
+    assert_eq!((lines[2].stream, lines[2].text.len(), lines[2].truncated), (Stream::Host, MAX_LINE_BYTES, true));
+    assert!(lines[0].time <= lines[2].time);
+}
+
+#[test]
+fn readers_get_the_newest_lines_oldest_first() {
+    let (log, _unwritten) = log();
+    (1..=5).for_each(|n| log.push(Stream::Stdout, format!("{n}").as_bytes(), false));
+    assert_eq!(texts(&log.tail(0, 2)), [(4, "4"), (5, "5")]);
+    assert_eq!(texts(&log.tail(3, 10)), [(4, "4"), (5, "5")]);
+    assert!(log.tail(0, 0).is_empty());
+}
+
+#[test]
+fn a_log_is_queued_once_however_many_lines_it_gets() {
+    let (log, mut unwritten) = log();
+    log.push(Stream::Stdout, b"1", false);
+    log.push(Stream::Stdout, b"2", false);
+    let queued = unwritten.try_recv().expect("queued");
+    assert!(unwritten.try_recv().is_err(), "queued once");
+    assert_eq!(queued.take_unwritten().len(), 1);
+    log.push(Stream::Stdout, b"3", false);
+    assert!(unwritten.try_recv().is_ok(), "queued again after it was taken");
+}
+
+#[test]
+fn lines_on_their_way_to_the_store_are_still_read_and_come_back_if_refused() {
+    let (log, _unwritten) = log();
+    log.push(Stream::Stdout, b"1", false);
+    let taken = log.take_unwritten();
+    log.push(Stream::Stdout, b"2", false);
+    assert_eq!(texts(&log.tail(0, 10)), [(1, "1"), (2, "2")]);
+    log.refused();
+    assert_eq!(texts(&log.tail(0, 10)), [(1, "1"), (2, "2")]);
+    let again = log.take_unwritten();
+    assert_eq!(again[0], taken[0]);
+    log.written();
+    assert!(log.tail(0, 10).is_empty(), "what the store has is read from the store");
+}
+
+#[test]
+fn a_store_that_takes_nothing_costs_bounded_memory_and_lost_lines_are_counted() {
+    let (log, _unwritten) = log();
+    let line = [b'x'; 1000];
+    (0..1000).for_each(|_| log.push(Stream::Stdout, &line, false));
+    let (seq, lost) = log.position();
+    assert_eq!(seq, 1000);
+    assert!(log.lock().bytes <= MAX_WAITING_BYTES_PER_TASK);
+    assert_eq!(log.tail(0, 2000).len() as u64, 1000 - lost);
+    assert_eq!(log.sink.lost_lines(), lost);
+    assert!(lost > 0);
+}
+
+#[test]
+fn a_deleted_tasks_log_frees_what_it_held() {
+    let (log, _unwritten) = log();
+    log.push(Stream::Stdout, b"1", false);
+    log.close();
+    log.push(Stream::Stdout, b"2", false);
+    assert!(log.tail(0, 10).is_empty());
+    assert_eq!(log.sink.waiting_bytes.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn lines_are_published_only_while_somebody_wants_them() {
+    let bus = EventBus::new();
+    let log = TaskLog::detached_on(7, name(), bus.clone());
+    let mut runs_only = bus.subscribe(false);
+    log.push(Stream::Stdout, b"1", false);
+    let mut logs = bus.subscribe(true);
+    log.push(Stream::Stdout, b"2", false);
+    for stream in [&mut runs_only, &mut logs] {
+        let crate::events::Next::Event(event) = stream.next().await else { panic!("an event") };
+        assert!(matches!(&event.kind, EventKind::Log { line, .. } if line.text == "2"), "{event:?}");
+    }
+}
+
+#[test]
+fn a_damaged_chunk_gives_the_lines_before_the_damage() {
+    let (log, _unwritten) = log();
+    log.push(Stream::Stdout, b"one", false);
+    log.push(Stream::Stdout, b"two", false);
+    let mut chunk = log.take_unwritten().remove(0);
+    chunk.data.truncate(chunk.data.len() - 1);
+    assert_eq!(texts(&newest_lines([&chunk], 0, 10)), [(1, "one")]);
+}

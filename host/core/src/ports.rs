@@ -1,0 +1,311 @@
+//! The traits through which the core reaches the world. Each has two implementations: the real one, and the one
+//! that tests and the simulator hand in.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+
+use crate::log::{LogChunk, TaskLog};
+use crate::name::TaskName;
+use crate::outcome::{Counts, Reason, RunId, RunRecord, RunReport, TaskId};
+use crate::plugin::{PluginError, PluginFacts, PluginRef, Sha256};
+use crate::spec::TaskSpec;
+use crate::time::Time;
+
+/// A future in a box that any thread may drive.
+pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What time it is. Sleeping is tokio's, whose clock tests pause.
+pub trait Clock: Clone + Send + Sync + 'static {
+    fn now(&self) -> Time;
+}
+
+/// The system's wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Time {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Time::default().saturating_add(since_epoch)
+    }
+}
+
+/// Admits plugins and makes the runners that run them. One for the host, shared by all threads.
+pub trait Engine: Send + Sync + 'static {
+    type Runner: Runner;
+
+    /// Checks, compiles and caches a plugin, off the workers' threads. Stores nothing but the artefact.
+    fn admit(&self, wasm: Bytes) -> BoxFuture<Result<PluginFacts, PluginError>>;
+
+    /// The sha256 of a built-in plugin; `None` if the host has none of this name.
+    fn builtin(&self, name: &str) -> Option<Sha256>;
+
+    /// The names of all built-in plugins with what was found in them.
+    fn builtins(&self) -> Vec<(String, PluginFacts)>;
+
+    /// Makes one task ready to run on one worker: loads its plugin there if no other task has, and fixes its limits and
+    /// arguments. Fast where the plugin is loaded already; 10,000 tasks are prepared within a second at a restart.
+    fn prepare(
+        &self,
+        worker: usize,
+        spec: Arc<TaskSpec>,
+    ) -> BoxFuture<Result<<Self::Runner as Runner>::Job, PluginError>>;
+
+    /// Lets go of what is kept in memory of a plugin that no task uses any more, and of its artefact on disk.
+    fn forget(&self, plugin: Sha256);
+
+    /// The runner of one worker; called once each, on the worker's own thread inside its runtime.
+    fn runner(&self, worker: usize) -> Self::Runner;
+
+    /// How the engine does, for `Host.Info`.
+    fn stats(&self) -> EngineStats;
+}
+
+/// How the engine does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EngineStats {
+    /// The plugin contracts that it serves, like `taskhost:plugin@0.1.0`.
+    pub wit: Vec<String>,
+    pub wasmtime: String,
+    /// Whether PAGEMAP_SCAN resets instances.
+    pub pagemap: bool,
+    /// How many instances can be made from pools at once, over all workers.
+    pub pool_slots: u64,
+    /// How many attempts are in the slow lane.
+    pub slow_lane: u64,
+}
+
+/// Runs attempts on one worker's thread.
+pub trait Runner: 'static {
+    /// A task made ready by [`Engine::prepare`]: kept in its unit, dropped at edit and delete.
+    type Job: Send + 'static;
+    /// Ends by itself, at the attempt's deadline, or soon after its [`RunControl`] says stop. It is never dropped before its end
+    /// but when the process ends.
+    type Run: Future<Output = RunReport> + Unpin + 'static;
+
+    /// Begins one attempt. The future is polled once at once, on the worker's thread, and most attempts end in that
+    /// poll: this is the tick path.
+    fn run(&self, job: &Self::Job, attempt: Attempt) -> Self::Run;
+}
+
+/// One attempt at a run: what a runner is handed.
+#[derive(Clone)]
+pub struct Attempt {
+    pub task: TaskName,
+    pub run_id: RunId,
+    /// From 1.
+    pub number: u32,
+    /// The due time of the last success.
+    pub since: Option<Time>,
+    pub reason: Reason,
+    /// How long the attempt may take from now.
+    pub timeout: Duration,
+    /// How it is told to stop.
+    pub control: Arc<RunControl>,
+    /// Where the guest's lines go.
+    pub log: Arc<TaskLog>,
+}
+
+/// How a run in progress is told to stop. Belongs to a unit and is used again for its next run unless it was touched.
+#[derive(Default)]
+pub struct RunControl {
+    cancelled: AtomicBool,
+    stopped: AtomicBool,
+    wake: Notify,
+}
+
+impl RunControl {
+    /// Tells the guest, which sees it in `context.cancelled`.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Stops the guest hard: it is never resumed, and the attempt ends as `cancelled`.
+    pub fn stop(&self) {
+        self.cancel();
+        self.stopped.store(true, Ordering::Release);
+        self.wake.notify_waiters();
+    }
+
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    /// Waits until [`stop`](Self::stop) is called, or was.
+    pub async fn stopped(&self) {
+        let notified = self.wake.notified();
+        tokio::pin!(notified);
+        notified.as_mut().enable();
+        if !self.is_stopped() {
+            notified.await;
+        }
+    }
+}
+
+/// Where the bytes of plugins come from when they must be compiled again. Blocking; never called on a worker's thread.
+pub trait PluginSource: Send + Sync + 'static {
+    /// The whole plugin, checked against its sha256: [`PluginError::NotFound`] or [`PluginError::Damaged`] otherwise.
+    fn read(&self, plugin: Sha256) -> Result<Bytes, PluginError>;
+}
+
+/// Keeps definitions, plugins, history and logs over restarts.
+pub trait Store: Send + Sync + 'static {
+    /// Everything that tasks are made of, at start. Blocking.
+    fn load(&self) -> Result<Loaded, StoreError>;
+
+    /// Makes one change of the definitions durable: when it has answered, the change survives a power cut. Changes that
+    /// come at the same time share one commit; order between them is the caller's matter.
+    fn commit(&self, change: Change) -> BoxFuture<Result<(), StoreError>>;
+
+    /// Writes history and logs, batched, durable within a second or so. The caller keeps what was refused and tries again.
+    fn record(&self, batch: HistoryBatch) -> BoxFuture<Result<(), StoreError>>;
+
+    /// The newest stored chunks of a task's log that hold at least `lines` lines with `seq > after_seq`, oldest first.
+    fn read_logs(&self, task: TaskId, after_seq: u64, lines: usize) -> BoxFuture<Result<Vec<LogChunk>, StoreError>>;
+
+    /// Writes a plugin's file, durable, and its row. Writing one that is there is no error, and mends a damaged file.
+    fn put_plugin(&self, facts: PluginFacts, added_at: Time, wasm: Bytes) -> BoxFuture<Result<(), StoreError>>;
+
+    /// Every stored plugin, in order of sha256.
+    fn plugins(&self) -> BoxFuture<Result<Vec<StoredPlugin>, StoreError>>;
+
+    /// Deletes a plugin's row and file. One that is not there is no error. That no task uses it is the caller's matter.
+    fn delete_plugin(&self, plugin: Sha256) -> BoxFuture<Result<(), StoreError>>;
+
+    /// What is wrong with the store, in words for the operator: files set aside as damaged, a full disk. Empty if nothing is.
+    fn faults(&self) -> Vec<String>;
+
+    /// Flushes and stops: nothing is taken afterwards.
+    fn close(&self) -> BoxFuture<Result<(), StoreError>>;
+}
+
+/// Why the store did not do it. Nothing was changed.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or quota is full. Taken again as soon as there is room.
+    #[error("the disk is full ({0})")]
+    Full(String),
+    /// Anything else.
+    #[error("{0}")]
+    Failed(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+/// What the store has at start.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// In order of name.
+    pub tasks: Vec<LoadedTask>,
+}
+
+/// A task as it was stored.
+#[derive(Debug)]
+pub struct LoadedTask {
+    pub definition: Definition,
+    /// What it did; empty if it did nothing yet, or its history is lost.
+    pub state: UnitState,
+}
+
+/// The stored definition of a task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Definition {
+    pub id: TaskId,
+    pub revision: u32,
+    pub spec: Arc<TaskSpec>,
+    /// When it was added: the anchor of its `every` schedules.
+    pub added_at: Time,
+    /// Whether `added_at` is itself a due time (`add --now`).
+    pub due_at_once: bool,
+}
+
+/// A change of the definitions, made by somebody at a time: each is kept as a revision.
+#[derive(Clone, Debug)]
+pub struct Change {
+    pub kind: ChangeKind,
+    pub at: Time,
+    pub by: Actor,
+}
+
+/// What changes.
+#[derive(Clone, Debug)]
+pub enum ChangeKind {
+    /// A task of a name that no other has.
+    Add(Definition),
+    /// The same task with a new spec and the next revision.
+    Edit(Definition),
+    /// Away with it, its history and its logs.
+    Delete { id: TaskId, name: TaskName, revision: u32 },
+}
+
+/// Who asked for a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Actor {
+    /// The user with this uid, on the same machine.
+    Uid(u32),
+    /// The host itself.
+    Host,
+}
+
+impl fmt::Display for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Uid(uid) => write!(f, "uid {uid}"),
+            Self::Host => f.write_str("the host"),
+        }
+    }
+}
+
+/// What a task did, as far as it is kept with the task itself: written whole whenever it changed, so that a lost write loses
+/// nothing but itself.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct UnitState {
+    pub counts: Counts,
+    /// Newest last.
+    pub last_runs: Vec<RunRecord>,
+    pub last_success: Option<Time>,
+    /// Which plugin ran up to which revision, oldest first, as far as `last_runs` needs it.
+    pub plugins: Vec<(u32, Sha256)>,
+    /// The `seq` of the newest log line that was taken.
+    pub log_seq: u64,
+    /// How many log lines were taken and lost before they were stored.
+    pub log_lost: u64,
+}
+
+/// What is written in one go.
+#[derive(Clone, Debug, Default)]
+pub struct HistoryBatch {
+    pub states: Vec<(TaskId, UnitState)>,
+    pub logs: Vec<LogChunk>,
+}
+
+/// A plugin as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPlugin {
+    pub facts: PluginFacts,
+    pub added_at: Time,
+    /// Why its file can't be used, if it can't: missing, of another size. (Its sha256 is checked when it is compiled.)
+    pub fault: Option<String>,
+}
+
+/// Which plugin a spec's reference means.
+pub fn resolve<E: Engine>(engine: &E, plugin: &PluginRef) -> Result<Sha256, PluginError> {
+    match plugin {
+        PluginRef::Builtin(name) => engine.builtin(name).ok_or_else(|| PluginError::NotFound(format!("`{name}`"))),
+        PluginRef::Sha256(sha256) => Ok(*sha256),
+    }
+}

@@ -1,0 +1,532 @@
+//! The door to the tasks for everybody outside the core.
+//!
+//! Every change goes the same way: under the lock of the name's shard it is checked against the task as its worker has it,
+//! the plugin is made ready, the store makes the change durable, and only then the worker acts on it and the caller is
+//! answered. So a change that was answered is never lost, and one that was refused never happened.
+
+mod plugins;
+mod view;
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use self::view::{DeleteMode, HostStats, ListQuery, LogPage, PluginView, TaskError, TaskView};
+use crate::events::{Event, EventBus, EventKind, EventStream};
+use crate::lateness::LatenessStats;
+use crate::log::LogSink;
+use crate::name::TaskName;
+use crate::outcome::{Counts, Outcome, Run, RunId};
+use crate::plugin::{PluginError, Sha256};
+use crate::ports::{
+    Actor, Change, ChangeKind, Clock, Definition, Engine, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve,
+};
+use crate::recorder::{self, LastFlush};
+use crate::shard::{SHARDS, shard_of, worker_of};
+use crate::spec::{SpecPatch, TaskSpec};
+use crate::time::Time;
+use crate::worker::{Command, MAX_COMMANDS, MAX_RECORD_BATCHES, NewUnit, Shared, Slot, StateBatch, Worker};
+
+/// How long runs that were stopped hard may take to end before the host goes without them.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How a supervisor is set up.
+#[derive(Clone, Copy, Debug)]
+pub struct SupervisorConfig {
+    /// How many worker threads run tasks; at least 1.
+    pub workers: usize,
+    /// How long a cancelled run has before it is stopped hard.
+    pub cancel_grace: Duration,
+}
+
+/// Runs tasks. Cheap to clone; all clones are the same supervisor.
+pub struct Supervisor<E: Engine, C: Clock> {
+    inner: Arc<Inner<E, C>>,
+}
+
+struct Inner<E: Engine, C: Clock> {
+    engine: Arc<E>,
+    store: Arc<dyn Store>,
+    clock: C,
+    bus: EventBus,
+    logs: Arc<LogSink>,
+    workers: Vec<mpsc::Sender<Command<E::Runner, C>>>,
+    /// One change at a time for the names of a shard; held over the commit.
+    shards: Vec<tokio::sync::Mutex<()>>,
+    /// Held for reading while a definition comes to use a plugin, for writing while plugins are deleted.
+    plugin_use: tokio::sync::RwLock<()>,
+    /// What the store has, in step with it.
+    plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
+    closing: AtomicBool,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    last_flush: Mutex<Option<oneshot::Sender<LastFlush>>>,
+}
+
+type Job<E> = <<E as Engine>::Runner as Runner>::Job;
+
+impl<E: Engine, C: Clock> Clone for Supervisor<E, C> {
+    fn clone(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner) }
+    }
+}
+
+impl<E: Engine, C: Clock> Supervisor<E, C> {
+    /// Loads every task from the store, starts the workers, and answers when all tasks are registered. A task whose plugin
+    /// can't be used is registered too: its due times end as `host_error`.
+    ///
+    /// # Errors
+    /// If the store can't be read.
+    pub async fn start(
+        config: SupervisorConfig,
+        engine: Arc<E>,
+        store: Arc<dyn Store>,
+        clock: C,
+    ) -> Result<Self, StoreError> {
+        let loaded = {
+            let store = Arc::clone(&store);
+            let load = tokio::task::spawn_blocking(move || store.load());
+            load.await.map_err(|error| StoreError::Failed(error.to_string()))??
+        };
+        let plugins = store.plugins().await?.into_iter().map(|plugin| (plugin.facts.sha256, plugin)).collect();
+        let bus = EventBus::new();
+        let log_clock = clock.clone();
+        let (logs, unwritten_logs) = LogSink::new(move || log_clock.now(), bus.clone());
+        let (states, recorded_states) = mpsc::channel(MAX_RECORD_BATCHES);
+        let (last_flush, last_flush_wanted) = oneshot::channel();
+        let shared = Shared { bus: bus.clone(), logs: Arc::clone(&logs), states, cancel_grace: config.cancel_grace };
+        let (workers, threads): (Vec<_>, Vec<_>) =
+            (0..config.workers.max(1)).map(|number| spawn_worker(number, &engine, &clock, &shared)).unzip();
+        tokio::spawn(recorder::run(Arc::clone(&store), recorded_states, unwritten_logs, last_flush_wanted));
+        let supervisor = Self {
+            inner: Arc::new(Inner {
+                engine,
+                store,
+                clock,
+                bus,
+                logs,
+                workers,
+                shards: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
+                plugin_use: tokio::sync::RwLock::default(),
+                plugins: Mutex::new(plugins),
+                closing: AtomicBool::new(false),
+                threads: Mutex::new(threads),
+                last_flush: Mutex::new(Some(last_flush)),
+            }),
+        };
+        supervisor.register_loaded(loaded.tasks).await;
+        Ok(supervisor)
+    }
+
+    /// Adds a task: durable, and registered, when this answers. `patch` is applied to a definition of defaults. With `now`, the
+    /// time of adding is itself a due time. With `replace`, a task of this name is edited to be exactly this.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn add(
+        &self,
+        name: &str,
+        patch: SpecPatch,
+        now: bool,
+        replace: bool,
+        by: Actor,
+    ) -> Result<TaskView, TaskError> {
+        let spec = TaskSpec::new(TaskName::new(name).map_err(crate::spec::SpecError::from)?).patched(patch)?;
+        let name = spec.name.clone();
+        let _change = self.begin_change(&name).await?;
+        match self.definition(&name).await {
+            Ok(old) if replace => self.change_definition(old, spec, by).await,
+            Ok(_) => Err(TaskError::Exists(name)),
+            Err(TaskError::NotFound(_)) => self.add_definition(spec, now, by).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes what `patch` names. Phase and history stay, and a run that is going on finishes as it began.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn edit(
+        &self,
+        name: &str,
+        patch: SpecPatch,
+        if_revision: Option<u64>,
+        by: Actor,
+    ) -> Result<TaskView, TaskError> {
+        let name = task_name(name)?;
+        let _change = self.begin_change(&name).await?;
+        let old = self.definition(&name).await?;
+        if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
+            return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
+        }
+        let spec = TaskSpec::clone(&old.spec).patched(patch)?;
+        self.change_definition(old, spec, by).await
+    }
+
+    /// Deletes a task with its history and logs, and answers when nothing of it goes on any more.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn delete(&self, name: &str, mode: DeleteMode, by: Actor) -> Result<(), TaskError> {
+        let name = task_name(name)?;
+        let change = self.begin_change(&name).await?;
+        let definition = self.definition(&name).await?;
+        let revision = definition.revision + 1;
+        let kind = ChangeKind::Delete { id: definition.id, name: name.clone(), revision };
+        self.commit(kind, by).await?;
+        let (gone, is_gone) = oneshot::channel();
+        let deleted = name.clone();
+        self.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
+        // The name is free from here on, while the last run of the old task still ends.
+        drop(change);
+        is_gone.await.ok();
+        self.publish(EventKind::TaskDeleted { task: name });
+        Ok(())
+    }
+
+    /// One task.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], and others of [`TaskError`].
+    pub async fn get(&self, name: &str) -> Result<TaskView, TaskError> {
+        self.read(name, |slot| TaskView::of(slot)).await
+    }
+
+    /// Tasks in order of name, at most `limit`. The second part says whether more follow.
+    ///
+    /// # Errors
+    /// [`TaskError::ShuttingDown`].
+    pub async fn list(&self, query: ListQuery) -> Result<(Vec<TaskView>, bool), TaskError> {
+        let query = Arc::new(query);
+        let mut tasks = Vec::new();
+        for worker in 0..self.inner.workers.len() {
+            let query = Arc::clone(&query);
+            let page = self.ask(worker, move |worker| {
+                let slots = worker.slots_after(query.after.as_deref());
+                // One more than asked for, to know whether there are more.
+                slots.filter(|slot| query.matches(slot)).take(query.limit + 1).map(TaskView::of).collect::<Vec<_>>()
+            });
+            tasks.extend(page.await?);
+        }
+        tasks.sort_unstable_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        let more = tasks.len() > query.limit;
+        tasks.truncate(query.limit);
+        Ok((tasks, more))
+    }
+
+    /// Starts a manual run beside the schedule. With `wait`, answers when it has ended.
+    ///
+    /// # Errors
+    /// [`TaskError::RunInProgress`] while a run is going on, and others of [`TaskError`].
+    pub async fn run(&self, name: &str, wait: bool) -> Result<Run, TaskError> {
+        self.refuse_if_closing()?;
+        let name = task_name(name)?;
+        let (finished, is_finished) = oneshot::channel();
+        let task = name.clone();
+        let started = self.tell(&name, move |worker| worker.run_now(task.as_str(), wait.then_some(finished))).await?;
+        match started {
+            None => Err(TaskError::NotFound(name)),
+            Some(Err(run)) => Err(TaskError::RunInProgress { name, run }),
+            Some(Ok(run)) if !wait => Ok(run),
+            Some(Ok(_)) => is_finished.await.map_err(|_| TaskError::ShuttingDown),
+        }
+    }
+
+    /// Cancels the run that is going on, if it is `run` or `run` is `None`: tells the guest, and stops it hard after the cancel
+    /// grace. Answers at once with the run's id.
+    ///
+    /// # Errors
+    /// [`TaskError::NotRunning`] or [`TaskError::RunNotFound`] if that run is not going on, and others of [`TaskError`].
+    pub async fn cancel(&self, name: &str, run: Option<RunId>) -> Result<RunId, TaskError> {
+        let name = task_name(name)?;
+        let task = name.clone();
+        let cancelled = self.tell(&name, move |worker| {
+            worker.slot(task.as_str())?;
+            Some(worker.cancel(task.as_str(), run))
+        });
+        match (cancelled.await?, run) {
+            (None, _) => Err(TaskError::NotFound(name)),
+            (Some(Some(run)), _) => Ok(run),
+            (Some(None), Some(run)) => Err(TaskError::RunNotFound { name, run }),
+            (Some(None), None) => Err(TaskError::NotRunning(name)),
+        }
+    }
+
+    /// The last runs, newest first; one that is going on comes first.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], and others of [`TaskError`].
+    pub async fn runs(&self, name: &str, outcome: Option<Outcome>, limit: usize) -> Result<Vec<Run>, TaskError> {
+        self.read(name, move |slot| {
+            let running = slot.running_run().filter(|_| outcome.is_none());
+            let ended = slot.unit.last_runs.iter().rev();
+            let ended = ended.filter(|run| outcome.is_none_or(|outcome| outcome == run.outcome));
+            running.into_iter().chain(ended.map(|record| slot.run_of(record))).take(limit).collect()
+        })
+        .await
+    }
+
+    /// The newest `limit` log lines with `seq > after_seq`, oldest first.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], [`TaskError::Store`] if older lines can't be read, and others of [`TaskError`].
+    pub async fn logs(&self, name: &str, after_seq: u64, limit: usize) -> Result<LogPage, TaskError> {
+        let (id, log) = self.read(name, |slot| (slot.definition.id, Arc::clone(slot.log()))).await?;
+        // Memory before the store: a line that moves in between is seen twice, and not lost.
+        let tail = log.tail(after_seq, limit);
+        let stored = self.inner.store.read_logs(id, after_seq, limit).await?;
+        let first_in_memory = tail.first().map_or(u64::MAX, |line| line.seq);
+        let mut lines = crate::log::newest_lines(&stored, after_seq, limit);
+        lines.retain(|line| line.seq < first_in_memory);
+        let (_, dropped) = log.position();
+        let excess = (lines.len() + tail.len()).saturating_sub(limit).min(lines.len());
+        lines.drain(..excess);
+        lines.extend(tail);
+        Ok(LogPage { lines, dropped })
+    }
+
+    /// Events from now on. `logs` says whether log lines are wanted: they are published only while somebody does.
+    pub fn subscribe(&self, logs: bool) -> EventStream {
+        self.inner.bus.subscribe(logs)
+    }
+
+    /// How the host does.
+    ///
+    /// # Errors
+    /// [`TaskError::ShuttingDown`].
+    pub async fn stats(&self) -> Result<HostStats, TaskError> {
+        let mut stats = Vec::new();
+        for worker in 0..self.inner.workers.len() {
+            stats.push(self.ask(worker, Worker::stats).await?);
+        }
+        let mut runs = Counts::default();
+        stats.iter().for_each(|worker| runs.merge(&worker.counts));
+        Ok(HostStats {
+            workers: stats.len(),
+            tasks: stats.iter().map(|worker| worker.tasks).sum(),
+            runs,
+            queue_depth: stats.iter().map(|worker| worker.queue_depth).sum(),
+            running: stats.iter().map(|worker| worker.running).sum(),
+            lateness: LatenessStats::of(stats.into_iter().map(|worker| worker.lateness)),
+            lost_log_lines: self.inner.logs.lost_lines(),
+            engine: self.inner.engine.stats(),
+            faults: self.inner.store.faults(),
+        })
+    }
+
+    /// Ends everything, in this order: changes are refused, ticks stop, runs may end within `grace` and are stopped hard
+    /// after it, history and logs are written, the last event is sent, the workers are joined, the store is closed.
+    ///
+    /// # Errors
+    /// If the store can't write what is left.
+    pub async fn shutdown(&self, grace: Duration) -> Result<(), StoreError> {
+        self.inner.closing.store(true, Ordering::Release);
+        let idle: Vec<_> = (0..self.inner.workers.len()).map(|worker| self.halt(worker)).collect();
+        let mut idle = futures_util::future::join_all(idle);
+        if tokio::time::timeout(grace, &mut idle).await.is_err() {
+            tracing::warn!(?grace, "runs are still going on after the grace; stopping them");
+            for worker in 0..self.inner.workers.len() {
+                self.ask(worker, Worker::stop_all).await.ok();
+            }
+            if tokio::time::timeout(STOP_PATIENCE, &mut idle).await.is_err() {
+                tracing::error!("runs did not stop; going without them");
+            }
+        }
+        let mut states = StateBatch::new();
+        for worker in 0..self.inner.workers.len() {
+            states.extend(self.ask(worker, Worker::take_dirty).await.unwrap_or_default());
+        }
+        let last_flush = self.inner.last_flush.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(last_flush) = last_flush {
+            let (done, is_done) = oneshot::channel();
+            if last_flush.send(LastFlush { states, done }).is_ok() {
+                is_done.await.ok();
+            }
+        }
+        self.publish(EventKind::Shutdown);
+        for worker in 0..self.inner.workers.len() {
+            self.ask(worker, Worker::quit).await.ok();
+        }
+        let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        let join = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                if thread.join().is_err() {
+                    tracing::error!("a worker panicked");
+                }
+            }
+        });
+        join.await.ok();
+        self.inner.store.close().await
+    }
+
+    async fn halt(&self, worker: usize) {
+        let (idle, is_idle) = oneshot::channel();
+        self.ask(worker, move |worker| worker.halt(idle)).await.ok();
+        is_idle.await.ok();
+    }
+
+    async fn register_loaded(&self, tasks: Vec<LoadedTask>) {
+        let workers = self.inner.workers.len();
+        let mut units: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        for LoadedTask { definition, state } in tasks {
+            let name = &definition.spec.name;
+            let prepared = self.prepare(Arc::clone(&definition.spec)).await;
+            let (plugin, job) = match prepared {
+                Ok((plugin, job)) => (plugin, Ok(job)),
+                Err(error) => {
+                    tracing::error!(task = %name, %error, "failed to make the task ready; its due times end as host_error");
+                    let plugin = resolve(&*self.inner.engine, &definition.spec.plugin).unwrap_or(Sha256([0; 32]));
+                    (plugin, Err(error.to_string().into()))
+                }
+            };
+            let worker = worker_of(shard_of(name.as_str()), workers);
+            units[worker].push(NewUnit { definition, plugin, job, state: Some(state) });
+        }
+        for (worker, units) in units.into_iter().enumerate() {
+            let registered = self.ask(worker, move |worker| units.into_iter().for_each(|unit| worker.register(unit)));
+            registered.await.ok();
+        }
+    }
+
+    /// Waits for the shard's turn.
+    async fn begin_change(&self, name: &TaskName) -> Result<tokio::sync::MutexGuard<'_, ()>, TaskError> {
+        self.refuse_if_closing()?;
+        let guard = self.inner.shards[shard_of(name.as_str())].lock().await;
+        self.refuse_if_closing()?;
+        Ok(guard)
+    }
+
+    fn refuse_if_closing(&self) -> Result<(), TaskError> {
+        if self.inner.closing.load(Ordering::Acquire) { Err(TaskError::ShuttingDown) } else { Ok(()) }
+    }
+
+    async fn add_definition(&self, spec: TaskSpec, due_at_once: bool, by: Actor) -> Result<TaskView, TaskError> {
+        let _plugins = self.inner.plugin_use.read().await;
+        let spec = Arc::new(spec);
+        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
+        let added_at = self.inner.clock.now();
+        let definition = Definition { id: new_task_id(), revision: 1, spec, added_at, due_at_once };
+        self.commit_at(ChangeKind::Add(definition.clone()), added_at, by).await?;
+        let name = definition.spec.name.clone();
+        let unit = NewUnit { definition, plugin, job: Ok(job), state: None };
+        self.tell(&name, move |worker| worker.register(unit)).await?;
+        self.publish(EventKind::TaskAdded { task: name.clone(), revision: 1 });
+        self.get(name.as_str()).await
+    }
+
+    async fn change_definition(&self, old: Definition, spec: TaskSpec, by: Actor) -> Result<TaskView, TaskError> {
+        let name = spec.name.clone();
+        if *old.spec == spec {
+            return self.get(name.as_str()).await;
+        }
+        let _plugins = self.inner.plugin_use.read().await;
+        let spec = Arc::new(spec);
+        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
+        let definition = Definition { revision: old.revision + 1, spec, ..old };
+        self.commit(ChangeKind::Edit(definition.clone()), by).await?;
+        let revision = definition.revision;
+        self.tell(&name, move |worker| worker.apply_edit(definition, plugin, job)).await?;
+        self.publish(EventKind::TaskEdited { task: name.clone(), revision });
+        self.get(name.as_str()).await
+    }
+
+    /// Makes a spec ready to run on the worker that it belongs to.
+    async fn prepare(&self, spec: Arc<TaskSpec>) -> Result<(Sha256, Job<E>), PluginError> {
+        let plugin = resolve(&*self.inner.engine, &spec.plugin)?;
+        if matches!(spec.plugin, crate::plugin::PluginRef::Sha256(_)) && !self.has_plugin(plugin) {
+            return Err(PluginError::NotFound(plugin.to_string()));
+        }
+        let worker = worker_of(shard_of(spec.name.as_str()), self.inner.workers.len());
+        Ok((plugin, self.inner.engine.prepare(worker, spec).await?))
+    }
+
+    async fn commit(&self, kind: ChangeKind, by: Actor) -> Result<(), StoreError> {
+        self.commit_at(kind, self.inner.clock.now(), by).await
+    }
+
+    async fn commit_at(&self, kind: ChangeKind, at: Time, by: Actor) -> Result<(), StoreError> {
+        self.inner.store.commit(Change { kind, at, by }).await
+    }
+
+    async fn definition(&self, name: &TaskName) -> Result<Definition, TaskError> {
+        self.read(name.as_str(), |slot| slot.definition.clone()).await
+    }
+
+    /// Reads something of a task.
+    async fn read<T: Send + 'static>(
+        &self,
+        name: &str,
+        read: impl FnOnce(&Slot<Job<E>>) -> T + Send + 'static,
+    ) -> Result<T, TaskError> {
+        let name = task_name(name)?;
+        let task = name.clone();
+        let answer = self.tell(&name, move |worker| worker.slot(task.as_str()).map(read)).await?;
+        answer.ok_or(TaskError::NotFound(name))
+    }
+
+    /// Has something done by the worker of a name.
+    async fn tell<T: Send + 'static>(
+        &self,
+        name: &TaskName,
+        work: impl FnOnce(&mut Worker<E::Runner, C>) -> T + Send + 'static,
+    ) -> Result<T, TaskError> {
+        self.ask(worker_of(shard_of(name.as_str()), self.inner.workers.len()), work).await
+    }
+
+    /// Has something done by a worker.
+    async fn ask<T: Send + 'static>(
+        &self,
+        worker: usize,
+        work: impl FnOnce(&mut Worker<E::Runner, C>) -> T + Send + 'static,
+    ) -> Result<T, TaskError> {
+        let (reply, answer) = oneshot::channel();
+        let command: Command<E::Runner, C> = Box::new(move |worker| {
+            // Nobody waits any more if the caller went away.
+            reply.send(work(worker)).ok();
+        });
+        self.inner.workers[worker].send(command).await.map_err(|_| TaskError::ShuttingDown)?;
+        answer.await.map_err(|_| TaskError::ShuttingDown)
+    }
+
+    fn publish(&self, kind: EventKind) {
+        self.inner.bus.publish(|| Event { time: self.inner.clock.now(), kind });
+    }
+}
+
+/// A name that somebody asks for. One that can't be a task's is not a task's: the error says what is wrong with it.
+fn task_name(name: &str) -> Result<TaskName, TaskError> {
+    TaskName::new(name).map_err(|error| TaskError::Spec(error.into()))
+}
+
+/// Random, so that the run ids of two hosts differ; of 63 bits, so that every store can hold it.
+fn new_task_id() -> u64 {
+    rand::random::<u64>() >> 1
+}
+
+fn spawn_worker<E: Engine, C: Clock>(
+    number: usize,
+    engine: &Arc<E>,
+    clock: &C,
+    shared: &Shared,
+) -> (mpsc::Sender<Command<E::Runner, C>>, JoinHandle<()>) {
+    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+    let (engine, clock, shared) = (Arc::clone(engine), clock.clone(), shared.clone());
+    let work = move || {
+        // The default event interval of 61 gave honest tasks 64 ms of lateness beside one spinner.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(async {
+                Worker::new(engine.runner(number), clock, shared).work(commands).await;
+            }),
+            Err(error) => tracing::error!(%error, "failed to start a worker's runtime"),
+        }
+    };
+    let thread = std::thread::Builder::new().name(format!("worker-{number}")).spawn(work);
+    (sender, thread.expect("the system has a thread to spare at start"))
+}
+
+#[cfg(test)]
+mod tests;

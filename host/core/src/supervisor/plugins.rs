@@ -1,0 +1,159 @@
+//! Plugins: admitted by the engine, kept by the store, deleted when no task uses them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{MutexGuard, PoisonError};
+
+use bytes::Bytes;
+
+use super::{PluginView, Supervisor, TaskError};
+use crate::name::TaskName;
+use crate::plugin::{PluginError, PluginFacts, PluginRef, Sha256};
+use crate::ports::{Clock, Engine, StoredPlugin};
+
+/// The shortest beginning of a sha256 that may stand for it, in digits.
+const MIN_PREFIX_DIGITS: usize = 6;
+
+impl<E: Engine, C: Clock> Supervisor<E, C> {
+    /// Admits a plugin and stores it, durable when this answers. One that is stored already is written again only if its file
+    /// is not whole.
+    ///
+    /// # Errors
+    /// [`TaskError::Plugin`] if the engine refuses it, [`TaskError::Store`] if it can't be stored.
+    pub async fn put_plugin(&self, wasm: Bytes) -> Result<PluginView, TaskError> {
+        self.refuse_if_closing()?;
+        let _use = self.inner.plugin_use.read().await;
+        let facts = self.inner.engine.admit(wasm.clone()).await?;
+        let sha256 = facts.sha256;
+        let known = self.known().get(&sha256).is_some_and(|plugin| plugin.fault.is_none());
+        if !known {
+            let added_at = self.inner.clock.now();
+            self.inner.store.put_plugin(facts.clone(), added_at, wasm).await?;
+            self.known().insert(sha256, StoredPlugin { facts, added_at, fault: None });
+        }
+        self.plugin(&sha256.to_string()).await
+    }
+
+    /// One plugin. `id` is a sha256, a unique beginning of one with at least 6 digits, or the name of a built-in one.
+    ///
+    /// # Errors
+    /// [`PluginError::NotFound`] in [`TaskError::Plugin`].
+    pub async fn plugin(&self, id: &str) -> Result<PluginView, TaskError> {
+        let plugins = self.plugins().await?;
+        if let Some(builtin) = plugins.iter().find(|plugin| plugin.builtin.as_deref() == Some(id)) {
+            return Ok(builtin.clone());
+        }
+        let long_enough = id.len() >= MIN_PREFIX_DIGITS;
+        let mut found =
+            plugins.into_iter().filter(|plugin| long_enough && plugin.facts.sha256.to_string().starts_with(id));
+        match (found.next(), found.next()) {
+            (Some(plugin), None) => Ok(plugin),
+            // Several begin like this, or none.
+            _ => Err(PluginError::NotFound(format!("`{}`", crate::outcome::cut(id, 64).escape_debug())).into()),
+        }
+    }
+
+    /// Every plugin: the built-in ones, then the stored ones in order of sha256.
+    ///
+    /// # Errors
+    /// [`TaskError::ShuttingDown`].
+    pub async fn plugins(&self) -> Result<Vec<PluginView>, TaskError> {
+        let uses = self.plugin_uses().await?;
+        let tasks = |plugin: &PluginFacts| uses.get(&plugin.sha256).copied().unwrap_or(0);
+        let builtins = self.inner.engine.builtins().into_iter().map(|(name, facts)| PluginView {
+            tasks: tasks(&facts),
+            facts,
+            builtin: Some(name),
+            added_at: None,
+            fault: None,
+        });
+        let known = self.known();
+        let stored = known.values().map(|plugin| PluginView {
+            tasks: tasks(&plugin.facts),
+            facts: plugin.facts.clone(),
+            builtin: None,
+            added_at: Some(plugin.added_at),
+            fault: plugin.fault.clone(),
+        });
+        Ok(builtins.chain(stored).collect())
+    }
+
+    /// Deletes a stored plugin that no task uses.
+    ///
+    /// # Errors
+    /// [`TaskError::PluginInUse`], and others of [`TaskError`].
+    pub async fn delete_plugin(&self, id: &str) -> Result<Sha256, TaskError> {
+        self.refuse_if_closing()?;
+        let _none_begins_to_use_it = self.inner.plugin_use.write().await;
+        let plugin = self.plugin(id).await?;
+        let sha256 = plugin.facts.sha256;
+        if let Some(name) = plugin.builtin {
+            let message = format!("`{name}` is built in and can't be deleted");
+            return Err(PluginError::Invalid { message, hint: None }.into());
+        }
+        if let Some(example) = self.user_of(sha256).await? {
+            return Err(TaskError::PluginInUse { plugin: sha256, tasks: plugin.tasks, example });
+        }
+        self.remove_plugin(sha256).await?;
+        Ok(sha256)
+    }
+
+    /// Deletes every stored plugin that no task uses. The second part is how many bytes that freed.
+    ///
+    /// # Errors
+    /// [`TaskError::Store`]; what was deleted before stays deleted.
+    pub async fn prune_plugins(&self) -> Result<(Vec<Sha256>, u64), TaskError> {
+        self.refuse_if_closing()?;
+        let _none_begins_to_use_them = self.inner.plugin_use.write().await;
+        let mut pruned = Vec::new();
+        let mut freed_bytes = 0;
+        for plugin in self.plugins().await? {
+            if plugin.builtin.is_none() && plugin.tasks == 0 {
+                self.remove_plugin(plugin.facts.sha256).await?;
+                pruned.push(plugin.facts.sha256);
+                freed_bytes += plugin.facts.size_bytes;
+            }
+        }
+        Ok((pruned, freed_bytes))
+    }
+
+    pub(super) fn has_plugin(&self, plugin: Sha256) -> bool {
+        self.known().contains_key(&plugin)
+    }
+
+    async fn remove_plugin(&self, plugin: Sha256) -> Result<(), TaskError> {
+        self.inner.store.delete_plugin(plugin).await?;
+        self.known().remove(&plugin);
+        self.inner.engine.forget(plugin);
+        Ok(())
+    }
+
+    /// How many tasks use each plugin.
+    async fn plugin_uses(&self) -> Result<HashMap<Sha256, u64>, TaskError> {
+        let mut uses = HashMap::new();
+        for worker in 0..self.inner.workers.len() {
+            for (plugin, tasks) in self.ask(worker, |worker| worker.plugin_uses().clone()).await? {
+                *uses.entry(plugin).or_default() += tasks;
+            }
+        }
+        Ok(uses)
+    }
+
+    /// A task that names this plugin by its sha256, if there is one.
+    async fn user_of(&self, plugin: Sha256) -> Result<Option<TaskName>, TaskError> {
+        for worker in 0..self.inner.workers.len() {
+            let user = self.ask(worker, move |worker| {
+                let mut slots = worker.slots_after(None);
+                let user = slots.find(|slot| slot.spec().plugin == PluginRef::Sha256(plugin));
+                user.map(|slot| slot.spec().name.clone())
+            });
+            if let Some(user) = user.await? {
+                return Ok(Some(user));
+            }
+        }
+        Ok(None)
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<Sha256, StoredPlugin>> {
+        self.inner.plugins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

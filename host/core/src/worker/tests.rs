@@ -1,0 +1,238 @@
+use std::sync::Mutex;
+
+use super::*;
+use crate::testing::{FakeRunner, START, TestClock};
+
+type TestWorker = Worker<FakeRunner, TestClock>;
+
+/// A worker that works beside the test, on tokio's paused clock.
+struct Bench {
+    commands: mpsc::Sender<Command<FakeRunner, TestClock>>,
+    started: Arc<Mutex<Vec<RunId>>>,
+    states: mpsc::Receiver<StateBatch>,
+}
+
+impl Bench {
+    fn start() -> Self {
+        let clock = TestClock::start();
+        let bus = EventBus::new();
+        let (logs, _) = LogSink::new(move || clock.now(), bus.clone());
+        let (state_sender, states) = mpsc::channel(MAX_RECORD_BATCHES);
+        let shared = Shared { bus, logs, states: state_sender, cancel_grace: Duration::from_secs(5) };
+        let runner = FakeRunner::default();
+        let started = Arc::clone(&runner.started);
+        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+        tokio::task::spawn_local(Worker::new(runner, clock, shared).work(receiver));
+        Self { commands, started, states }
+    }
+
+    async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut TestWorker) -> T + Send + 'static) -> T {
+        let (reply, answer) = oneshot::channel();
+        let command: Command<_, _> = Box::new(move |worker| drop(reply.send(work(worker))));
+        assert!(self.commands.send(command).await.is_ok(), "the worker works");
+        answer.await.expect("the worker answers")
+    }
+
+    /// Adds a task that runs every `every` and is told `args`.
+    async fn add(&self, id: TaskId, name: &str, every: &str, args: &[&str]) {
+        let definition = definition(id, name, every, args);
+        let job = Ok(Arc::clone(&definition.spec));
+        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job, state: None };
+        self.ask(move |worker| worker.register(unit)).await;
+    }
+
+    async fn counts(&self, name: &'static str) -> Counts {
+        self.ask(move |worker| worker.slot(name).expect("the task is there").unit.counts).await
+    }
+
+    fn started_count(&self) -> usize {
+        self.started.lock().expect("no panic").len()
+    }
+}
+
+fn definition(id: TaskId, name: &str, every: &str, args: &[&str]) -> Definition {
+    let patch = crate::spec::SpecPatch {
+        schedules: Some(Some(vec![crate::spec::ScheduleText { every: Some(every.to_owned()) }])),
+        args: Some(Some(args.iter().map(ToString::to_string).collect())),
+        ..Default::default()
+    };
+    let spec = TaskSpec::new(TaskName::new(name).expect("a name")).patched(patch).expect("a spec");
+    Definition { id, revision: 1, spec: Arc::new(spec), added_at: START, due_at_once: false }
+}
+
+/// Runs a test on a paused clock, where local tasks can be spawned.
+fn on_paused_clock<F: Future<Output = ()>>(test: impl FnOnce() -> F) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build();
+    tokio::task::LocalSet::new().block_on(&runtime.expect("a runtime"), async { test().await });
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[test]
+fn a_task_runs_at_each_of_its_due_times() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &[]).await;
+        pass(Duration::from_millis(10_500)).await;
+        assert_eq!(bench.counts("a").await.get(Outcome::Success), 10);
+        let dues: Vec<_> = bench.started.lock().expect("no panic").iter().map(|run| run.due).collect();
+        let expected: Vec<_> = (1..=10).map(|n| START.saturating_add(Duration::from_secs(n))).collect();
+        assert_eq!(dues, expected);
+    });
+}
+
+#[test]
+fn a_slow_run_skips_its_own_due_times_and_nobody_elses() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "slow", "1s", &["sleep", "2500ms"]).await;
+        bench.add(2, "quick", "1s", &[]).await;
+        pass(Duration::from_millis(9_900)).await;
+        let slow = bench.counts("slow").await;
+        assert_eq!((slow.get(Outcome::Success), slow.get(Outcome::Skipped)), (3, 6 - 1 + 1));
+        assert_eq!(bench.counts("quick").await.get(Outcome::Success), 9);
+    });
+}
+
+#[test]
+fn a_run_that_does_not_heed_its_cancelling_is_stopped_after_the_grace() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &["sleep", "1h"]).await;
+        pass(Duration::from_millis(1_500)).await;
+        assert!(bench.ask(|worker| worker.cancel("a", None)).await.is_some());
+        pass(Duration::from_millis(4_900)).await;
+        assert_eq!(bench.counts("a").await.get(Outcome::Cancelled), 0, "it has its grace");
+        pass(Duration::from_millis(200)).await;
+        assert_eq!(bench.counts("a").await.get(Outcome::Cancelled), 1);
+        pass(Duration::from_secs(1)).await;
+        assert!(bench.ask(|worker| worker.slot("a")?.running_run()).await.is_some(), "the next run has begun");
+    });
+}
+
+#[test]
+fn a_run_that_heeds_its_cancelling_ends_as_it_says() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1h", &["sleep-cancellable"]).await;
+        let (finished, is_finished) = oneshot::channel();
+        bench.ask(|worker| worker.run_now("a", Some(finished)).map(|started| started.is_ok())).await;
+        bench.ask(|worker| worker.cancel("a", None)).await.expect("a run is going on");
+        let run = is_finished.await.expect("it ends");
+        assert_eq!((run.record.outcome, run.record.reason), (Outcome::Success, Reason::Manual));
+    });
+}
+
+#[test]
+fn only_the_named_run_is_cancelled() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &["sleep", "1h"]).await;
+        pass(Duration::from_millis(1_500)).await;
+        let other = RunId { task: 1, due: START };
+        assert_eq!(bench.ask(move |worker| worker.cancel("a", Some(other))).await, None);
+    });
+}
+
+#[test]
+fn a_deleted_task_is_gone_when_its_run_is_and_starts_nothing_meanwhile() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &["sleep", "3s"]).await;
+        pass(Duration::from_millis(1_500)).await;
+        let (gone, is_gone) = oneshot::channel();
+        bench.ask(|worker| worker.delete(&TaskName::new("a").expect("a name"), false, gone)).await;
+        assert!(bench.ask(|worker| worker.slot("a").is_none()).await, "its name is free at once");
+        let began = tokio::time::Instant::now();
+        is_gone.await.expect("it goes");
+        assert_eq!(began.elapsed().as_millis(), 2_500);
+        pass(Duration::from_secs(10)).await;
+        assert_eq!(bench.started_count(), 1);
+        assert!(bench.ask(|worker| worker.plugin_uses().is_empty()).await);
+    });
+}
+
+#[test]
+fn a_task_added_in_a_deleted_ones_place_keeps_its_own_time() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &[]).await;
+        let (gone, is_gone) = oneshot::channel();
+        bench.ask(|worker| worker.delete(&TaskName::new("a").expect("a name"), true, gone)).await;
+        is_gone.await.expect("it goes");
+        bench.add(2, "b", "10s", &[]).await;
+        pass(Duration::from_millis(10_500)).await;
+        assert_eq!(bench.started_count(), 1);
+    });
+}
+
+#[test]
+fn an_edit_changes_the_next_run_and_keeps_the_phase() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &["fail"]).await;
+        pass(Duration::from_millis(1_500)).await;
+        let edited = Definition { revision: 2, ..definition(1, "a", "2s", &[]) };
+        bench.ask(move |worker| worker.apply_edit(edited.clone(), Sha256([1; 32]), Arc::clone(&edited.spec))).await;
+        pass(Duration::from_millis(5_000)).await;
+        let counts = bench.counts("a").await;
+        assert_eq!((counts.get(Outcome::Error), counts.get(Outcome::Success)), (1, 3));
+        let plugins = bench.ask(|worker| {
+            let slot = worker.slot("a").expect("the task is there");
+            slot.unit.last_runs.iter().filter_map(|run| slot.run_of(run).plugin).collect::<Vec<_>>()
+        });
+        let (old, new) = (Sha256([0; 32]), Sha256([1; 32]));
+        assert_eq!(plugins.await, [old, new, new, new], "each run names the plugin that ran");
+    });
+}
+
+#[test]
+fn a_task_that_cannot_run_accounts_for_its_due_times() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        let definition = definition(1, "a", "1s", &[]);
+        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job: Err("damaged".into()), state: None };
+        bench.ask(move |worker| worker.register(unit)).await;
+        pass(Duration::from_millis(2_500)).await;
+        let run = bench.ask(|worker| worker.slot("a")?.last_run()).await.expect("a run");
+        assert_eq!(run.record.outcome, Outcome::HostError);
+        assert_eq!(run.record.more.expect("a detail").detail.as_deref(), Some("damaged"));
+        assert_eq!(bench.counts("a").await.get(Outcome::HostError), 2);
+    });
+}
+
+#[test]
+fn what_units_did_goes_to_the_recorder_and_is_kept_while_it_is_behind() {
+    on_paused_clock(|| async {
+        let mut bench = Bench::start();
+        bench.add(1, "a", "1s", &[]).await;
+        // The recorder takes nothing: its channel fills.
+        pass(Duration::from_secs(30)).await;
+        let mut newest = None;
+        while let Ok(batch) = bench.states.try_recv() {
+            newest = batch.into_iter().last();
+        }
+        assert!(newest.expect("a state").1.counts.get(Outcome::Success) < 10);
+        pass(Duration::from_secs(2)).await;
+        let (_, state) = bench.states.recv().await.expect("a batch").pop().expect("a state");
+        assert!(state.counts.get(Outcome::Success) > 20, "a state is whole: what waited is in the next one");
+    });
+}
+
+#[test]
+fn a_halted_worker_starts_nothing_and_says_when_it_is_idle() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &["sleep", "3s"]).await;
+        pass(Duration::from_millis(1_500)).await;
+        let (idle, is_idle) = oneshot::channel();
+        bench.ask(|worker| worker.halt(idle)).await;
+        let began = tokio::time::Instant::now();
+        is_idle.await.expect("it becomes idle");
+        assert_eq!(began.elapsed().as_millis(), 2_500);
+        pass(Duration::from_secs(5)).await;
+        assert_eq!(bench.started_count(), 1);
+    });
+}
