@@ -1,0 +1,3 @@
+module taskhost.example/client-go
+
+go 1.21
