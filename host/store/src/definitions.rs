@@ -1,0 +1,431 @@
+//! `definitions.db`: tasks, their revisions, and the rows of plugins. What was answered from here survives a power cut.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Savepoint, TransactionBehavior, ffi, params};
+use taskhost_core::plugin::{PluginFacts, Sha256};
+use taskhost_core::ports::{Actor, Change, ChangeKind, Clock, Definition, StoreError, SystemClock};
+use taskhost_core::spec::TaskSpec;
+use taskhost_core::time::Time;
+
+use crate::OpenError;
+use crate::database::{self, Durability, connect, connect_to_read, with_suffix};
+use crate::error::{from_sqlite, is_damage};
+use crate::faults::{Faults, Subject};
+use crate::migrate::{self, migrate};
+
+/// How many revisions of a task are kept, the newest.
+pub const MAX_REVISIONS: u32 = 100;
+
+/// How long the revisions of a deleted task are kept.
+pub const DELETED_REVISIONS_KEPT: Duration = Duration::from_secs(90 * 86_400);
+
+const FILE_NAME: &str = "definitions.db";
+
+/// The version of the JSON in `spec` and in `facts`.
+const FORMAT: u32 = 1;
+
+/// How far the log is grown at start, in bytes.
+pub(crate) const WAL_BYTES: u64 = 4 << 20;
+
+/// How many pages of the log are copied at once: half of what it was grown to, so that a large commit still finds room.
+const CHECKPOINT_FRAMES: i64 = 500;
+
+/// One thing to write.
+#[derive(Debug)]
+pub(crate) enum Write {
+    Change(Change),
+    PutPlugin { facts: PluginFacts, added_at: Time },
+    DeletePlugin(Sha256),
+}
+
+/// The writing side; belongs to one thread.
+#[derive(Debug)]
+pub(crate) struct Definitions {
+    file: PathBuf,
+    /// `None` after a failure, until the next write connects anew.
+    conn: Option<Connection>,
+    faults: Arc<Faults>,
+}
+
+impl Definitions {
+    /// Opens the definitions of a data directory, or makes them where there are none.
+    pub(crate) fn open(dir: &Path, faults: Arc<Faults>) -> Result<Self, OpenError> {
+        let file = dir.join(FILE_NAME);
+        if !file.exists() {
+            create(dir, &file, &faults)?;
+        }
+        let conn = open_checked(&file).map_err(|error| match error.damage() {
+            Some(reason) => OpenError::Damaged { file: file.clone(), reason },
+            None => error,
+        })?;
+        Ok(Self { file, conn: Some(conn), faults })
+    }
+
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// What can be done after others may read already: a longer log, fewer old revisions. Without it all goes on, only slower.
+    pub(crate) fn warm_up(&mut self) {
+        let Some(conn) = &mut self.conn else { return };
+        let before = Time(SystemClock.now().0.saturating_sub(DELETED_REVISIONS_KEPT.as_nanos() as i64));
+        let done = prune_deleted(conn, before)
+            .and_then(|()| database::checkpoint(conn, 0))
+            .and_then(|()| database::grow_wal(conn, &self.file, WAL_BYTES));
+        if let Err(error) = done {
+            tracing::warn!("failed to tidy up {}: {error}", self.file.display());
+        }
+    }
+
+    /// Writes a group in one commit. One write that is refused takes nothing from the others; a failing commit refuses
+    /// all, and nothing is changed.
+    pub(crate) fn apply<'w>(&mut self, group: impl ExactSizeIterator<Item = &'w Write>) -> Vec<Result<(), StoreError>> {
+        let writes = group.len();
+        let error = match self.connection().and_then(|conn| write_group(conn, group)) {
+            Ok(answers) => {
+                self.faults.clear(&Subject::Database(self.file.clone()));
+                return answers;
+            }
+            Err(error) => error,
+        };
+        let damaged = is_damage(&error);
+        let refused = from_sqlite(&error, &self.file);
+        // A full disk leaves the connection sound. After anything else it is not worth finding out.
+        if !matches!(refused, StoreError::Full(_)) || self.conn.as_ref().is_some_and(|conn| !conn.is_autocommit()) {
+            self.conn = None;
+        }
+        let words = match &refused {
+            _ if damaged => {
+                format!("the definitions in {} are damaged, and are not changed any more: {error}", self.file.display())
+            }
+            StoreError::Full(_) => format!("the disk is full: no definition is changed in {}", self.file.display()),
+            _ => format!("no definition is changed: {refused}"),
+        };
+        self.faults.set(Subject::Database(self.file.clone()), words);
+        vec![Err(refused); writes]
+    }
+
+    /// Keeps the log short; to be called between commits.
+    pub(crate) fn checkpoint(&mut self) {
+        if let Some(conn) = &self.conn
+            && let Err(error) = database::checkpoint(conn, CHECKPOINT_FRAMES)
+        {
+            // The log grows meanwhile; when that fails too, writes are refused and the fault is told.
+            tracing::debug!("failed to checkpoint {}: {error}", self.file.display());
+        }
+    }
+
+    /// Leaves one file that has everything.
+    pub(crate) fn close(&mut self) -> Result<(), StoreError> {
+        let Some(conn) = self.conn.take() else { return Ok(()) };
+        let copied = database::checkpoint(&conn, 0);
+        let closed = conn.close().map_err(|(_, error)| error);
+        copied.and(closed).map_err(|error| from_sqlite(&error, &self.file))
+    }
+
+    fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
+        if self.conn.is_none() {
+            self.conn = Some(connect(&self.file, Durability::Full)?);
+        }
+        self.conn.as_mut().ok_or(rusqlite::Error::InvalidQuery)
+    }
+}
+
+/// Makes the definitions under another name first: a `definitions.db` that is there but empty was cut off by something,
+/// and is not mistaken for a new one.
+fn create(dir: &Path, file: &Path, faults: &Faults) -> Result<(), OpenError> {
+    let new = with_suffix(file, ".new");
+    for suffix in ["", "-wal", "-shm"] {
+        let left = with_suffix(&new, suffix);
+        database::remove_if_there(&left).map_err(OpenError::io("remove", &left))?;
+    }
+    // If only the database was moved away, its log would be taken for the new one's.
+    let log = with_suffix(file, "-wal");
+    if log.exists() {
+        let aside = database::set_aside(file).map_err(OpenError::io("set aside", &log))?;
+        let words = format!("{} had no database beside it; it was kept as {}-wal", log.display(), aside.display());
+        faults.set(Subject::SetAside(log), words);
+    }
+    database::create_private(&new).map_err(OpenError::io("create", &new))?;
+    let database = OpenError::database(&new);
+    let mut conn = connect(&new, Durability::Full).map_err(&database)?;
+    migrate(&mut conn, &new, migrate::DEFINITIONS)?;
+    conn.close().map_err(|(_, error)| database(error))?;
+    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all());
+    sync(&new).map_err(OpenError::io("sync", &new))?;
+    fs::rename(&new, file).map_err(OpenError::io("create", file))?;
+    database::sync_dir(dir).map_err(OpenError::io("sync", dir))
+}
+
+fn open_checked(file: &Path) -> Result<Connection, OpenError> {
+    let database = OpenError::database(file);
+    let damaged = |reason| OpenError::Damaged { file: file.to_owned(), reason };
+    // SQLite would take it for a new one, and drop the log that it may have.
+    if fs::metadata(file).map_err(OpenError::io("open", file))?.len() == 0 {
+        return Err(damaged("it is empty".to_owned()));
+    }
+    let mut conn = connect(file, Durability::Full).map_err(&database)?;
+    if migrate::version(&conn).map_err(&database)? < 1 {
+        return Err(damaged("it has no schema".to_owned()));
+    }
+    migrate(&mut conn, file, migrate::DEFINITIONS)?;
+    // Revisions may be many, and nothing runs by them: they are not read here.
+    for table in ["tasks", "plugins"] {
+        database::check_table(&conn, table).map_err(&database)?.map_err(damaged)?;
+    }
+    Ok(conn)
+}
+
+fn prune_deleted(conn: &Connection, before: Time) -> rusqlite::Result<()> {
+    conn.execute(
+        "DELETE FROM revisions WHERE task IN (SELECT task FROM revisions WHERE kind = 'delete' AND at < ?1)",
+        [before.0],
+    )?;
+    Ok(())
+}
+
+fn write_group<'w>(
+    conn: &mut Connection,
+    group: impl Iterator<Item = &'w Write>,
+) -> rusqlite::Result<Vec<Result<(), StoreError>>> {
+    let mut transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut answers = Vec::new();
+    for write in group {
+        // Dropped, it takes back what was done in it.
+        let savepoint = transaction.savepoint()?;
+        let written = match write {
+            Write::Change(change) => write_change(&savepoint, change),
+            Write::PutPlugin { facts, added_at } => put_plugin(&savepoint, facts, *added_at),
+            Write::DeletePlugin(sha256) => delete_plugin(&savepoint, *sha256),
+        };
+        answers.push(match written {
+            Ok(()) => {
+                savepoint.commit()?;
+                Ok(())
+            }
+            Err(WriteError::Refused(words)) => {
+                savepoint.finish()?;
+                Err(StoreError::Failed(words))
+            }
+            Err(WriteError::Sqlite(error)) => return Err(error),
+        });
+    }
+    transaction.commit()?;
+    Ok(answers)
+}
+
+/// Why one write of a group is not done.
+enum WriteError {
+    /// It contradicts what is stored; the others go on.
+    Refused(String),
+    /// The database failed; so do all.
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for WriteError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sqlite(error)
+    }
+}
+
+fn write_change(savepoint: &Savepoint<'_>, change: &Change) -> Result<(), WriteError> {
+    match &change.kind {
+        ChangeKind::Add(definition) => {
+            let spec = to_json(&definition.spec)?;
+            insert_task(savepoint, definition, &spec)?;
+            insert_revision(savepoint, change, definition, "add", &spec)
+        }
+        ChangeKind::Edit(definition) => {
+            let spec = to_json(&definition.spec)?;
+            update_task(savepoint, definition, &spec)?;
+            insert_revision(savepoint, change, definition, "edit", &spec)?;
+            savepoint
+                .prepare_cached("DELETE FROM revisions WHERE task = ?1 AND revision <= ?2 - ?3")?
+                .execute(params![definition.id.cast_signed(), definition.revision, MAX_REVISIONS])?;
+            Ok(())
+        }
+        ChangeKind::Delete { id, name, .. } => {
+            let last: Option<u32> = savepoint
+                .prepare_cached("DELETE FROM tasks WHERE id = ?1 AND name = ?2 RETURNING revision")?
+                .query_row(params![id.cast_signed(), name.as_str()], |row| row.get(0))
+                .optional()?;
+            let last = last.ok_or_else(|| WriteError::Refused(format!("no task `{name}` with this id is stored")))?;
+            savepoint
+                .prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, 'delete', ?5, NULL)")?
+                .execute(params![id.cast_signed(), last.saturating_add(1), change.at.0, actor(change.by)?, FORMAT])?;
+            Ok(())
+        }
+    }
+}
+
+fn insert_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -> Result<(), WriteError> {
+    let name = &definition.spec.name;
+    let inserted = savepoint.prepare_cached("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+        definition.id.cast_signed(),
+        name.as_str(),
+        definition.revision,
+        FORMAT,
+        spec,
+        definition.added_at.0,
+        definition.due_at_once,
+    ]);
+    match inserted {
+        Ok(_) => Ok(()),
+        Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
+            Err(WriteError::Refused(match error.extended_code {
+                ffi::SQLITE_CONSTRAINT_UNIQUE => format!("a task named `{name}` is stored already"),
+                _ => format!("the id of the new task `{name}` is taken"),
+            }))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn update_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -> Result<(), WriteError> {
+    let name = &definition.spec.name;
+    let updated = savepoint
+        .prepare_cached(
+            "UPDATE tasks SET revision = ?3, format = ?4, spec = ?5, added_at = ?6, due_at_once = ?7
+             WHERE id = ?1 AND name = ?2 AND revision = ?3 - 1",
+        )?
+        .execute(params![
+            definition.id.cast_signed(),
+            name.as_str(),
+            definition.revision,
+            FORMAT,
+            spec,
+            definition.added_at.0,
+            definition.due_at_once,
+        ])?;
+    match updated {
+        1 => Ok(()),
+        _ => Err(WriteError::Refused(format!(
+            "no task `{name}` with revision {} is stored",
+            i64::from(definition.revision) - 1
+        ))),
+    }
+}
+
+fn insert_revision(
+    savepoint: &Savepoint<'_>,
+    change: &Change,
+    definition: &Definition,
+    kind: &str,
+    spec: &str,
+) -> Result<(), WriteError> {
+    savepoint.prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
+        definition.id.cast_signed(),
+        definition.revision,
+        change.at.0,
+        actor(change.by)?,
+        kind,
+        FORMAT,
+        spec,
+    ])?;
+    Ok(())
+}
+
+fn put_plugin(savepoint: &Savepoint<'_>, facts: &PluginFacts, added_at: Time) -> Result<(), WriteError> {
+    savepoint
+        .prepare_cached(
+            "INSERT INTO plugins VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (sha256) DO UPDATE SET format = excluded.format, facts = excluded.facts",
+        )?
+        .execute(params![facts.sha256.0, FORMAT, to_json(facts)?, added_at.0])?;
+    Ok(())
+}
+
+fn delete_plugin(savepoint: &Savepoint<'_>, sha256: Sha256) -> Result<(), WriteError> {
+    savepoint.prepare_cached("DELETE FROM plugins WHERE sha256 = ?1")?.execute([sha256.0])?;
+    Ok(())
+}
+
+fn actor(by: Actor) -> Result<String, WriteError> {
+    to_json(&by)
+}
+
+fn to_json(value: &impl serde::Serialize) -> Result<String, WriteError> {
+    serde_json::to_string(value).map_err(|error| WriteError::Refused(format!("failed to encode it: {error}")))
+}
+
+/// Every task that can be read, in order of name. One that can't be is told as a fault, and its row kept.
+pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<Definition>> {
+    let conn = connect_to_read(file)?;
+    let mut statement = conn.prepare("SELECT id, name, revision, format, spec, added_at, due_at_once FROM tasks")?;
+    let mut rows = statement.query([])?;
+    let mut definitions = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        match parse_spec(&name, row.get(3)?, row.get_ref(4)?.as_str()?) {
+            Ok(spec) => definitions.push(Definition {
+                id: row.get::<_, i64>(0)?.cast_unsigned(),
+                revision: row.get(2)?,
+                spec: Arc::new(spec),
+                added_at: Time(row.get(5)?),
+                due_at_once: row.get(6)?,
+            }),
+            Err(reason) => {
+                let words = format!(
+                    "the task `{name}` is not run: its definition can't be read ({reason}); its row is kept in {}",
+                    file.display()
+                );
+                faults.set(Subject::Definition(name), words);
+            }
+        }
+    }
+    definitions.sort_unstable_by(|one, other| one.spec.name.cmp(&other.spec.name));
+    Ok(definitions)
+}
+
+fn parse_spec(name: &str, format: u32, json: &str) -> Result<TaskSpec, String> {
+    if format != FORMAT {
+        return Err(format!("it has format {format}, and this binary knows format {FORMAT}"));
+    }
+    let spec: TaskSpec = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    if spec.name.as_str() != name {
+        return Err(format!("it is of another task, `{}`", spec.name));
+    }
+    Ok(spec)
+}
+
+/// The ids of all tasks, readable or not.
+pub(crate) fn task_ids(file: &Path) -> rusqlite::Result<Vec<i64>> {
+    connect_to_read(file)?.prepare("SELECT id FROM tasks")?.query_map([], |row| row.get(0))?.collect()
+}
+
+/// Every plugin's row that can be read, in order of sha256. One that can't be is told as a fault, and kept.
+pub(crate) fn plugins(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<(PluginFacts, Time)>> {
+    let conn = connect_to_read(file)?;
+    let mut statement = conn.prepare("SELECT sha256, format, facts, added_at FROM plugins ORDER BY sha256")?;
+    let mut rows = statement.query([])?;
+    let mut plugins = Vec::new();
+    while let Some(row) = rows.next()? {
+        let sha256 = Sha256(row.get(0)?);
+        match parse_facts(sha256, row.get(1)?, row.get_ref(2)?.as_str()?) {
+            Ok(facts) => plugins.push((facts, Time(row.get(3)?))),
+            Err(reason) => {
+                let words = format!(
+                    "what is known of plugin {sha256} can't be read ({reason}); its row is kept in {}",
+                    file.display()
+                );
+                faults.set(Subject::Plugin(sha256), words);
+            }
+        }
+    }
+    Ok(plugins)
+}
+
+fn parse_facts(sha256: Sha256, format: u32, json: &str) -> Result<PluginFacts, String> {
+    if format != FORMAT {
+        return Err(format!("it has format {format}, and this binary knows format {FORMAT}"));
+    }
+    let facts: PluginFacts = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    if facts.sha256 != sha256 {
+        return Err(format!("it is of another plugin, {}", facts.sha256));
+    }
+    Ok(facts)
+}

@@ -1,0 +1,159 @@
+//! States and logs.
+
+use rusqlite::Connection;
+use taskhost_core::log::LogChunk;
+use taskhost_core::outcome::{Counts, Outcome};
+use taskhost_core::ports::{HistoryBatch, Store, UnitState};
+
+use super::*;
+use crate::{MAX_LOG_AGE, MAX_LOG_BYTES};
+
+fn chunk(task: TaskId, first_seq: u64, lines: u32) -> LogChunk {
+    LogChunk {
+        task,
+        first_seq,
+        lines,
+        first_time: Time(first_seq.cast_signed()),
+        last_time: Time(first_seq.cast_signed() + 1),
+        failed: false,
+        data: first_seq.to_le_bytes().to_vec(),
+    }
+}
+
+fn logs(logs: Vec<LogChunk>) -> HistoryBatch {
+    HistoryBatch { states: vec![], logs }
+}
+
+fn state(successes: u64) -> UnitState {
+    let mut counts = Counts::default();
+    counts.add(Outcome::Success, successes);
+    UnitState { counts, last_success: Some(Time(3)), log_seq: successes, ..UnitState::default() }
+}
+
+async fn seqs(store: &SqliteStore, task: TaskId, after_seq: u64, lines: usize) -> Vec<u64> {
+    let chunks = store.read_logs(task, after_seq, lines).await.expect("reads");
+    chunks.iter().map(|chunk| chunk.first_seq).collect()
+}
+
+#[tokio::test]
+async fn the_newest_state_of_each_task_is_loaded_after_a_crash() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    store.commit(add(1, "a")).await.expect("added");
+    store.commit(add(u64::MAX, "b")).await.expect("added");
+    let batch = |states| HistoryBatch { states, logs: vec![] };
+    store.record(batch(vec![(1, state(1)), (u64::MAX, state(2))])).await.expect("recorded");
+    store.record(batch(vec![(1, state(3))])).await.expect("recorded");
+    let copy = crashed(dir.path());
+    let states: Vec<_> = load(&open(copy.path())).tasks.into_iter().map(|task| task.state).collect();
+    assert_eq!(states, [state(3), state(2)]);
+    close(store).await;
+}
+
+#[tokio::test]
+async fn log_chunks_read_back_oldest_first_and_no_more_than_asked_for() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    let chunks: Vec<_> = [1, 11, 21, 31].map(|seq| chunk(5, seq, 10)).to_vec();
+    store.record(logs(vec![chunks[2].clone(), chunks[0].clone(), chunk(6, 1, 1)])).await.expect("recorded");
+    store.record(logs(vec![chunks[3].clone(), chunks[1].clone()])).await.expect("recorded");
+
+    assert_eq!(store.read_logs(5, 0, 1000).await.expect("reads"), chunks);
+    assert_eq!(seqs(&store, 5, 0, 10).await, [31]);
+    assert_eq!(seqs(&store, 5, 0, 11).await, [21, 31]);
+    assert_eq!(seqs(&store, 5, 19, 1000).await, [11, 21, 31]);
+    assert_eq!(seqs(&store, 5, 20, 1000).await, [21, 31]);
+    assert_eq!(seqs(&store, 5, 35, 6).await, [31], "part of a chunk is not all that was asked for");
+    assert_eq!(seqs(&store, 5, 40, 1000).await, Vec::<u64>::new());
+    assert_eq!(seqs(&store, 5, 0, 0).await, Vec::<u64>::new());
+    assert_eq!(seqs(&store, 7, 0, 10).await, Vec::<u64>::new());
+    close(store).await;
+}
+
+#[tokio::test]
+async fn a_log_over_its_quota_loses_its_oldest_lines_and_no_other_task_does() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    let data = vec![7; 64 << 10];
+    let large = |task, seq| LogChunk { data: data.clone(), failed: seq == 2, ..chunk(task, seq, 1) };
+    store.record(logs(vec![large(2, 1)])).await.expect("recorded");
+    for seq in 1..=100 {
+        store.record(logs(vec![large(1, seq)])).await.expect("recorded");
+    }
+    let kept = seqs(&store, 1, 0, usize::MAX).await;
+    assert!((kept.len() as u64) << 16 <= MAX_LOG_BYTES, "{kept:?}");
+    assert!(kept.len() >= 13, "{kept:?}");
+    assert_eq!(kept[0], 2, "a failed run's lines go last");
+    assert_eq!(kept[1..], (102 - kept.len() as u64..=100).collect::<Vec<_>>());
+    assert_eq!(seqs(&store, 2, 0, usize::MAX).await, [1]);
+    close(store).await;
+}
+
+#[tokio::test]
+async fn a_quota_counts_what_was_there_before_a_restart() {
+    let dir = temp_dir();
+    let data = vec![7; 64 << 10];
+    let large = |seq| LogChunk { data: data.clone(), ..chunk(1, seq, 1) };
+    let store = open(dir.path());
+    store.commit(add(1, "a")).await.expect("added");
+    store.record(logs((1..=15).map(large).collect())).await.expect("recorded");
+    close(store).await;
+    let store = open(dir.path());
+    store.record(logs(vec![large(16)])).await.expect("recorded");
+    assert_eq!(seqs(&store, 1, 0, usize::MAX).await, (4..=16).collect::<Vec<_>>());
+    close(store).await;
+}
+
+#[tokio::test]
+async fn lines_that_are_too_old_go_with_the_next_ones() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    store.record(logs(vec![chunk(1, 1, 1), chunk(1, 2, 1)])).await.expect("recorded");
+    let newest = LogChunk { last_time: chunk(1, 2, 1).last_time.saturating_add(MAX_LOG_AGE), ..chunk(1, 3, 1) };
+    store.record(logs(vec![newest])).await.expect("recorded");
+    assert_eq!(seqs(&store, 1, 0, 10).await, [2, 3]);
+    close(store).await;
+}
+
+#[tokio::test]
+async fn deletion_takes_state_and_logs_along_and_late_batches_do_not_bring_them_back() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    let batch = HistoryBatch { states: vec![(1, state(1)), (2, state(2))], logs: vec![chunk(1, 1, 1), chunk(2, 1, 1)] };
+    store.commit(add(1, "gone")).await.expect("added");
+    store.commit(add(2, "stays")).await.expect("added");
+    store.record(batch.clone()).await.expect("recorded");
+    store.commit(delete(1, "gone", 2)).await.expect("deleted");
+    store.record(batch).await.expect("recorded");
+    assert_eq!(seqs(&store, 1, 0, 10).await, Vec::<u64>::new());
+    assert_eq!(seqs(&store, 2, 0, 10).await, [1]);
+    close(store).await;
+    assert_eq!(rows(dir.path()), (vec![2], vec![2]));
+}
+
+#[tokio::test]
+async fn what_deleted_tasks_left_at_a_crash_is_removed_at_the_next_start() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    let tasks = [1, 2, 3, u64::MAX, 1 << 63];
+    store.commit(add(2, "stays")).await.expect("added");
+    let states = tasks.map(|task| (task, state(task))).to_vec();
+    // One of them with nothing but logs.
+    let chunks = [77].iter().chain(&tasks).flat_map(|task| [chunk(*task, 1, 1), chunk(*task, 2, 1)]).collect();
+    store.record(HistoryBatch { states, logs: chunks }).await.expect("recorded");
+    close(store).await;
+    assert_eq!(rows(dir.path()).0.len(), 5);
+    close(open(dir.path())).await;
+    assert_eq!(rows(dir.path()), (vec![2], vec![2, 2]));
+}
+
+/// The tasks of all states and all chunks.
+fn rows(dir: &Path) -> (Vec<i64>, Vec<i64>) {
+    let conn = Connection::open(dir.join("history.db")).expect("opens");
+    let tasks = |sql| -> Vec<i64> {
+        let mut statement = conn.prepare(sql).expect("a statement");
+        let rows = statement.query_map([], |row| row.get(0)).expect("rows");
+        rows.collect::<Result<_, _>>().expect("rows")
+    };
+    (tasks("SELECT task FROM unit_state"), tasks("SELECT task FROM log_chunks"))
+}

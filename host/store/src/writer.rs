@@ -1,0 +1,229 @@
+//! The two threads that write, one for each database, and the ends that others hold of their queues.
+//!
+//! Writes that come while a commit waits for the disk stand in the queue, and share the next one.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use taskhost_core::outcome::TaskId;
+use taskhost_core::ports::{Change, ChangeKind, HistoryBatch, StoreError};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::blocking;
+use crate::definitions::{Definitions, Write};
+use crate::history::History;
+use crate::lock::DirLock;
+
+/// How many writes of definitions wait at most; further callers wait for a place.
+const QUEUED_WRITES: usize = 1024;
+
+/// How many writes share a commit at most.
+const MAX_GROUP_WRITES: usize = 256;
+
+/// How many batches of history wait at most.
+const QUEUED_BATCHES: usize = 256;
+
+/// How long history that was answered may stay unsynced while the queue never runs dry.
+const MAX_UNSYNCED: Duration = Duration::from_secs(1);
+
+type Reply = oneshot::Sender<Result<(), StoreError>>;
+
+/// One end of a writer's queue. When all are gone the writer finishes what is queued and stops, as after [`close`](Self::close).
+#[derive(Debug)]
+pub(crate) struct Writer<J> {
+    sender: mpsc::Sender<J>,
+    thread: Arc<Mutex<Option<JoinHandle<()>>>>,
+}
+
+impl<J> Clone for Writer<J> {
+    fn clone(&self) -> Self {
+        Self { sender: self.sender.clone(), thread: Arc::clone(&self.thread) }
+    }
+}
+
+impl<J: Send + 'static> Writer<J> {
+    fn spawn(name: &str, queue: usize, run: impl FnOnce(mpsc::Receiver<J>) + Send + 'static) -> io::Result<Self> {
+        let (sender, receiver) = mpsc::channel(queue);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || run(receiver))?;
+        Ok(Self { sender, thread: Arc::new(Mutex::new(Some(thread))) })
+    }
+
+    async fn call(self, job: impl FnOnce(Reply) -> J) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.sender.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn join(&self) -> Result<(), StoreError> {
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
+        blocking(move || thread.join().map_err(|_| StoreError::Failed("a writer of the store panicked".to_owned())))
+            .await
+    }
+}
+
+/// What the writer of definitions is asked.
+#[derive(Debug)]
+pub(crate) enum DefinitionsJob {
+    Write(Write, Reply),
+    Close(Reply),
+}
+
+impl Writer<DefinitionsJob> {
+    pub(crate) fn definitions(
+        mut definitions: Definitions,
+        history: Writer<HistoryJob>,
+        lock: Arc<DirLock>,
+    ) -> io::Result<Self> {
+        Self::spawn("store-definitions", QUEUED_WRITES, move |mut jobs| {
+            definitions.warm_up();
+            let closing = write_definitions(&mut definitions, &mut jobs, &history);
+            let closed = definitions.close();
+            drop(lock);
+            answer_close(closing, closed);
+        })
+    }
+
+    /// Answers when the write is durable.
+    pub(crate) async fn write(self, write: Write) -> Result<(), StoreError> {
+        self.call(|reply| DefinitionsJob::Write(write, reply)).await
+    }
+
+    /// Writes what is queued and stops.
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        let closed = self.clone().call(DefinitionsJob::Close).await;
+        self.join().await.and(closed)
+    }
+}
+
+fn write_definitions(
+    definitions: &mut Definitions,
+    jobs: &mut mpsc::Receiver<DefinitionsJob>,
+    history: &Writer<HistoryJob>,
+) -> Option<Reply> {
+    let mut closing = None;
+    let mut group = Vec::with_capacity(MAX_GROUP_WRITES);
+    while let Some(job) = jobs.blocking_recv() {
+        let mut next = Some(job);
+        while let Some(job) = next {
+            match job {
+                DefinitionsJob::Write(write, reply) => group.push((write, reply)),
+                DefinitionsJob::Close(reply) => {
+                    closing = Some(reply);
+                    jobs.close();
+                }
+            }
+            next = if group.len() < MAX_GROUP_WRITES { jobs.try_recv().ok() } else { None };
+        }
+        if group.is_empty() {
+            continue;
+        }
+        let answers = definitions.apply(group.iter().map(|(write, _)| write));
+        let deleted: Vec<TaskId> = group.iter().zip(&answers).filter_map(deleted_task).collect();
+        // Before the answers, so that it stands in the queue before whatever is recorded after them.
+        if !deleted.is_empty() {
+            history.forget(deleted);
+        }
+        for ((_, reply), answer) in group.drain(..).zip(answers) {
+            // Whoever asked may have gone away; the write stands.
+            drop(reply.send(answer));
+        }
+        definitions.checkpoint();
+    }
+    closing
+}
+
+fn deleted_task(((write, _), answer): (&(Write, Reply), &Result<(), StoreError>)) -> Option<TaskId> {
+    match write {
+        Write::Change(Change { kind: ChangeKind::Delete { id, .. }, .. }) if answer.is_ok() => Some(*id),
+        _ => None,
+    }
+}
+
+/// What the writer of history is asked.
+#[derive(Debug)]
+pub(crate) enum HistoryJob {
+    Record(HistoryBatch, Reply),
+    Forget(Vec<TaskId>),
+    Close(Reply),
+}
+
+impl Writer<HistoryJob> {
+    /// `tasks` are the ids of all that are stored.
+    pub(crate) fn history(mut history: History, tasks: Vec<i64>, lock: Arc<DirLock>) -> io::Result<Self> {
+        Self::spawn("store-history", QUEUED_BATCHES, move |mut jobs| {
+            history.warm_up(&tasks);
+            drop(tasks);
+            let closing = write_history(&mut history, &mut jobs);
+            let closed = history.close();
+            drop(lock);
+            answer_close(closing, closed);
+        })
+    }
+
+    /// Answers when the batch survives the end of the process; a power cut, soon after.
+    pub(crate) async fn record(self, batch: HistoryBatch) -> Result<(), StoreError> {
+        self.call(|reply| HistoryJob::Record(batch, reply)).await
+    }
+
+    /// Writes what is queued and stops.
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        let closed = self.clone().call(HistoryJob::Close).await;
+        self.join().await.and(closed)
+    }
+
+    /// Removes what deleted tasks left, some time. Does not wait for a place in the queue: what finds none is removed at
+    /// the next start.
+    fn forget(&self, tasks: Vec<TaskId>) {
+        if self.sender.try_send(HistoryJob::Forget(tasks)).is_err() {
+            tracing::debug!("the history of deleted tasks is left to the next start");
+        }
+    }
+}
+
+fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -> Option<Reply> {
+    let mut closing = None;
+    let mut unsynced: Option<Instant> = None;
+    loop {
+        let job = match jobs.try_recv() {
+            Ok(job) => Some(job),
+            Err(_) => {
+                if unsynced.take().is_some() {
+                    history.sync();
+                }
+                jobs.blocking_recv()
+            }
+        };
+        match job {
+            None => return closing,
+            Some(HistoryJob::Record(batch, reply)) => {
+                drop(reply.send(history.record(&batch)));
+                unsynced.get_or_insert_with(Instant::now);
+            }
+            Some(HistoryJob::Forget(tasks)) => history.forget(&tasks),
+            Some(HistoryJob::Close(reply)) => {
+                closing = Some(reply);
+                jobs.close();
+            }
+        }
+        if unsynced.is_some_and(|since| since.elapsed() > MAX_UNSYNCED) {
+            history.sync();
+            unsynced = None;
+        }
+        history.checkpoint();
+    }
+}
+
+fn answer_close(closing: Option<Reply>, closed: Result<(), StoreError>) {
+    match closing {
+        // Whoever asked may have gone away.
+        Some(reply) => drop(reply.send(closed)),
+        None => {
+            if let Err(error) = closed {
+                tracing::error!("failed to close the store: {error}");
+            }
+        }
+    }
+}
