@@ -283,6 +283,9 @@ fn remove_task(conn: &Connection, task: i64) -> rusqlite::Result<()> {
 }
 
 /// Every task's state that can be read. One that can't be is told as a fault.
+///
+/// A crash may have kept newer log lines than states, and lines are numbered on from the state: it counts the lines that are
+/// stored, so that no number is given twice.
 pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<HashMap<TaskId, UnitState>> {
     let conn = connect_to_read(file)?;
     let mut statement = conn.prepare("SELECT task, format, state FROM unit_state")?;
@@ -301,7 +304,28 @@ pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<HashMap<Tas
             }
         }
     }
+    for (task, newest_seq) in newest_seqs(&conn)? {
+        let state = states.entry(task).or_default();
+        state.log_seq = state.log_seq.max(newest_seq);
+    }
     Ok(states)
+}
+
+/// The number of each task's newest stored line: one look at the end of each task's rows, without reading the others.
+fn newest_seqs(conn: &Connection) -> rusqlite::Result<HashMap<TaskId, u64>> {
+    // As stored, ids go from the lowest number there is; the first look is at the highest.
+    let mut next = conn.prepare(
+        "SELECT task, first_seq + lines - 1 FROM log_chunks WHERE task <= ?1 ORDER BY task DESC, first_seq DESC LIMIT 1",
+    )?;
+    let mut newest_seqs = HashMap::new();
+    let mut up_to = Some(i64::MAX);
+    while let Some(highest) = up_to {
+        let found = next.query_row([highest], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?;
+        let Some((task, newest_seq)) = found else { break };
+        newest_seqs.insert(task.cast_unsigned(), newest_seq.cast_unsigned());
+        up_to = task.checked_sub(1);
+    }
+    Ok(newest_seqs)
 }
 
 /// The newest chunks of a task that hold at least `lines` lines after `after_seq`, oldest first.

@@ -51,6 +51,23 @@ async fn the_newest_state_of_each_task_is_loaded_after_a_crash() {
 }
 
 #[tokio::test]
+async fn lines_are_numbered_on_from_the_newest_stored_one_even_if_a_crash_lost_the_state() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    for (id, name) in [(1, "a"), (2, "b"), (u64::MAX, "c")] {
+        store.commit(add(id, name)).await.expect("added");
+    }
+    let batch =
+        HistoryBatch { states: vec![(2, state(100))], logs: vec![chunk(1, 11, 10), chunk(1, 1, 10), chunk(2, 1, 10)] };
+    store.record(batch).await.expect("recorded");
+    store.record(logs(vec![chunk(u64::MAX, 5, 2)])).await.expect("recorded");
+    let copy = crashed(dir.path());
+    let seqs: Vec<_> = load(&open(copy.path())).tasks.into_iter().map(|task| task.state.log_seq).collect();
+    assert_eq!(seqs, [20, 100, 6]);
+    close(store).await;
+}
+
+#[tokio::test]
 async fn log_chunks_read_back_oldest_first_and_no_more_than_asked_for() {
     let dir = temp_dir();
     let store = open(dir.path());
