@@ -142,7 +142,8 @@ mod tests {
     #[test]
     fn names_that_deceive_are_refused() {
         use NameError::*;
-        let cases: [(&str, fn(&NameError) -> bool); 15] = [
+        type Expected = fn(&NameError) -> bool;
+        let cases: [(&str, Expected); 15] = [
             ("", |e| matches!(e, Empty)),
             ("../x", |e| matches!(e, Segment(_))),
             ("a/./b", |e| matches!(e, Segment(_))),

@@ -192,7 +192,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// # Errors
     /// [`TaskError::NotFound`], and others of [`TaskError`].
     pub async fn get(&self, name: &str) -> Result<TaskView, TaskError> {
-        self.read(name, |slot| TaskView::of(slot)).await
+        self.read(name, TaskView::of).await
     }
 
     /// Tasks in order of name, at most `limit`. The second part says whether more follow.
@@ -440,7 +440,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             return Err(PluginError::NotFound(plugin.to_string()));
         }
         let worker = worker_of(shard_of(spec.name.as_str()), self.inner.workers.len());
-        Ok((plugin, self.inner.engine.prepare(worker, spec).await?))
+        let job = self.inner.engine.prepare(worker, spec).await;
+        if let Err(error @ PluginError::Damaged(_)) = &job {
+            self.note_fault(plugin, error);
+        }
+        Ok((plugin, job?))
     }
 
     async fn commit(&self, kind: ChangeKind, by: Actor) -> Result<(), StoreError> {

@@ -80,7 +80,7 @@ impl Runner for FakeRunner {
 #[derive(Default)]
 pub(crate) struct FakeEngine {
     pub started: Arc<Mutex<Vec<RunId>>>,
-    /// Plugins that can't be made ready.
+    /// Plugins whose files are damaged.
     pub broken: Mutex<Vec<Sha256>>,
 }
 
@@ -107,8 +107,8 @@ impl Engine for FakeEngine {
 
     fn prepare(&self, _worker: usize, spec: Arc<TaskSpec>) -> BoxFuture<Result<Arc<TaskSpec>, PluginError>> {
         let plugin = resolve(self, &spec.plugin);
-        let broken = plugin.is_ok_and(|plugin| self.broken.lock().expect("no panic").contains(&plugin));
-        Box::pin(async move { if broken { Err(PluginError::Host("broken".to_owned())) } else { Ok(spec) } })
+        let broken = plugin.ok().filter(|plugin| self.broken.lock().expect("no panic").contains(plugin));
+        Box::pin(async move { broken.map_or(Ok(spec), |plugin| Err(PluginError::Damaged(plugin))) })
     }
 
     fn forget(&self, _plugin: Sha256) {}

@@ -252,6 +252,14 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         self.step(index, input);
     }
 
+    /// Lets a task run that could not, unless it was edited meanwhile.
+    pub(crate) fn revive(&mut self, name: &TaskName, revision: u32, job: R::Job) {
+        let Some(&index) = self.by_name.get(name.as_str()) else { return };
+        if let Some(slot) = self.slots[index as usize].as_mut().filter(|slot| slot.definition.revision == revision) {
+            slot.job = Ok(job);
+        }
+    }
+
     /// Deletes a task. Answers when nothing of it goes on any more.
     pub(crate) fn delete(&mut self, name: &TaskName, cancel: bool, gone: oneshot::Sender<()>) {
         let Some(index) = self.by_name.remove(name) else { return };

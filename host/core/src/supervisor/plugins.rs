@@ -1,7 +1,7 @@
 //! Plugins: admitted by the engine, kept by the store, deleted when no task uses them.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -15,7 +15,7 @@ const MIN_PREFIX_DIGITS: usize = 6;
 
 impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// Admits a plugin and stores it, durable when this answers. One that is stored already is written again only if its file
-    /// is not whole.
+    /// is not whole; tasks that could not run for that can run then.
     ///
     /// # Errors
     /// [`TaskError::Plugin`] if the engine refuses it, [`TaskError::Store`] if it can't be stored.
@@ -28,7 +28,10 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if !known {
             let added_at = self.inner.clock.now();
             self.inner.store.put_plugin(facts.clone(), added_at, wasm).await?;
-            self.known().insert(sha256, StoredPlugin { facts, added_at, fault: None });
+            let mended = self.known().insert(sha256, StoredPlugin { facts, added_at, fault: None }).is_some();
+            if mended {
+                self.revive(sha256).await?;
+            }
         }
         self.plugin(&sha256.to_string()).await
     }
@@ -118,6 +121,31 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
     pub(super) fn has_plugin(&self, plugin: Sha256) -> bool {
         self.known().contains_key(&plugin)
+    }
+
+    /// Remembers what was found to be wrong with a stored plugin, so that it is written again when it is put again.
+    pub(super) fn note_fault(&self, plugin: Sha256, fault: &PluginError) {
+        if let Some(stored) = self.known().get_mut(&plugin) {
+            stored.fault = Some(fault.to_string());
+        }
+    }
+
+    /// Makes the tasks ready that could not run for want of this plugin.
+    async fn revive(&self, plugin: Sha256) -> Result<(), TaskError> {
+        for worker in 0..self.inner.workers.len() {
+            let idle = self.ask(worker, move |worker| {
+                let idle = worker.slots_after(None).filter(|slot| slot.plugin == plugin && slot.job.is_err());
+                idle.map(|slot| (slot.definition.revision, Arc::clone(slot.spec()))).collect::<Vec<_>>()
+            });
+            for (revision, spec) in idle.await? {
+                let name = spec.name.clone();
+                match self.prepare(spec).await {
+                    Ok((_, job)) => self.ask(worker, move |worker| worker.revive(&name, revision, job)).await?,
+                    Err(error) => tracing::warn!(task = %name, %error, "the task still can't run"),
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn remove_plugin(&self, plugin: Sha256) -> Result<(), TaskError> {

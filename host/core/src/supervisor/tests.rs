@@ -127,9 +127,17 @@ async fn a_task_whose_plugin_is_broken_does_not_keep_the_others_from_starting() 
     let engine = FakeEngine::default();
     engine.broken.lock().expect("no panic").push(plugin);
     let supervisor = start_with(&store, engine).await;
-    assert_eq!(supervisor.get("broken").await.expect("it is there").fault.as_deref(), Some("broken"));
+    let fault = supervisor.get("broken").await.expect("it is there").fault.expect("it can't run");
+    assert_eq!(fault, PluginError::Damaged(plugin).to_string());
     assert_eq!(supervisor.run("broken", true).await.expect("it is accounted for").record.outcome, Outcome::HostError);
     assert_eq!(supervisor.run("whole", true).await.expect("it runs").record.outcome, Outcome::Success);
+
+    assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, Some(fault));
+    supervisor.inner.engine.broken.lock().expect("no panic").clear();
+    supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("it is mended");
+    assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, None);
+    assert_eq!(supervisor.get("broken").await.expect("it is there").fault, None);
+    assert_eq!(supervisor.run("broken", true).await.expect("it runs").record.outcome, Outcome::Success);
 }
 
 #[tokio::test]
