@@ -1,0 +1,52 @@
+//! What goes over the wire: the method names (a jsonrpsee trait), the types of their parameters and
+//! answers, and the one table of error codes.
+//!
+//! Shared by the daemon and every Rust client. No domain rules live here: a duration is a string until
+//! `taskhost-core` has parsed it, so that a client never refuses what a newer host would accept.
+//!
+//! Conventions of the wire: times are RFC 3339 in UTC, durations are strings like `"1h30m"`, measures
+//! carry their unit as a suffix (`_ms`, `_bytes`, `_s`). Every method takes exactly one parameter, which
+//! may be sent bare (`"params": {…}`), or as the only element of an array (`"params": [{…}]`).
+
+mod error;
+mod event;
+mod host;
+mod methods;
+pub mod openrpc;
+mod plugin;
+mod run;
+mod task;
+
+pub use error::{ErrorCode, ErrorData};
+pub use event::{Event, EventKind, WatchRequest};
+pub use host::{HostInfo, LatenessMs};
+pub use methods::{
+    HostApiClient, HostApiServer, PluginApiClient, PluginApiServer, TaskUnitApiClient, TaskUnitApiServer,
+};
+pub use plugin::{
+    PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned, PluginRef,
+    PluginSelector,
+};
+pub use run::{LogLine, Logs, LogsRequest, Run, RunRequest, Runs, RunsRequest, Started};
+pub use task::{
+    Accepted, AddRequest, AddTask, CancelRequest, Cancelled, DeleteMode, DeleteRequest, DeleteTask, Deleted,
+    EditRequest, GetRequest, ListRequest, ListSort, Schedule, Spec, Task, TaskList,
+};
+
+/// The TCP port of a host when nothing else is configured: that of the original Go demo.
+pub const DEFAULT_PORT: u16 = 3333;
+
+/// The largest JSON message that a host reads, in bytes. Larger plugins travel by `PUT` or `Plugin.Put`.
+pub const MAX_MESSAGE_BYTES: usize = 2 * 1024 * 1024;
+
+/// The largest plugin that a host accepts, in bytes.
+pub const MAX_PLUGIN_BYTES: u64 = 64 * 1024 * 1024;
+
+/// The largest piece of a plugin in one `Plugin.Put`, in bytes before base64.
+pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// The most tasks in one answer of `TaskUnit.List`.
+pub const MAX_LIST_LIMIT: u32 = 1000;
+
+/// The most calls in one JSON-RPC batch.
+pub const MAX_BATCH_CALLS: usize = 1000;

@@ -1,0 +1,95 @@
+//! The methods, as jsonrpsee traits: the daemon implements the `…Server` halves, clients call the
+//! `…Client` halves.
+
+use jsonrpsee::core::{RpcResult, SubscriptionResult};
+use jsonrpsee::proc_macros::rpc;
+
+use crate::{
+    Accepted, AddTask, CancelRequest, Cancelled, DeleteTask, EditRequest, Event, GetRequest, HostInfo, ListRequest,
+    Logs, LogsRequest, PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList,
+    PluginPruned, PluginSelector, RunRequest, Runs, RunsRequest, Started, Task, TaskList, WatchRequest,
+};
+
+/// Tasks: what they are, what they did, and what they are doing.
+#[rpc(server, client)]
+pub trait TaskUnitApi {
+    /// Adds a task, durable and running when this answers. `true` when called with a plain name, else the task.
+    #[method(name = "TaskUnit.Add", with_extensions)]
+    async fn add(&self, request: AddTask) -> RpcResult<Accepted<Task>>;
+
+    /// Changes the given members of a task's definition; phase and history stay.
+    #[method(name = "TaskUnit.Edit", with_extensions)]
+    async fn edit(&self, request: EditRequest) -> RpcResult<Task>;
+
+    /// Deletes a task; no run of it starts after this has answered. `true` when called with a plain name.
+    #[method(name = "TaskUnit.Delete", with_extensions)]
+    async fn delete(&self, request: DeleteTask) -> RpcResult<Accepted<crate::Deleted>>;
+
+    /// One task.
+    #[method(name = "TaskUnit.Get")]
+    async fn get(&self, request: GetRequest) -> RpcResult<Task>;
+
+    /// The tasks in order of name, a page at a time.
+    #[method(name = "TaskUnit.List")]
+    async fn list(&self, request: ListRequest) -> RpcResult<TaskList>;
+
+    /// Runs a task once, now, beside its schedules.
+    #[method(name = "TaskUnit.Run", with_extensions)]
+    async fn run(&self, request: RunRequest) -> RpcResult<Started>;
+
+    /// Cancels the run that is going on: tells the guest, and stops it hard after the cancel grace.
+    #[method(name = "TaskUnit.Cancel", with_extensions)]
+    async fn cancel(&self, request: CancelRequest) -> RpcResult<Cancelled>;
+
+    /// The last runs of a task, newest first.
+    #[method(name = "TaskUnit.Runs")]
+    async fn runs(&self, request: RunsRequest) -> RpcResult<Runs>;
+
+    /// The last log lines of a task, oldest first.
+    #[method(name = "TaskUnit.Logs")]
+    async fn logs(&self, request: LogsRequest) -> RpcResult<Logs>;
+
+    /// Events as they happen, until unsubscribed. A subscriber that reads too slowly is told how many it lost.
+    #[subscription(name = "TaskUnit.Watch", unsubscribe = "TaskUnit.Unwatch", item = Event)]
+    async fn watch(&self, request: WatchRequest) -> SubscriptionResult;
+}
+
+/// Plugins: the wasm programs that tasks run, known by the sha256 of their bytes.
+#[rpc(server, client)]
+pub trait PluginApi {
+    /// Sends a piece of a plugin. The last one compiles and stores it; an interrupted upload goes on at `received`.
+    #[method(name = "Plugin.Put", with_extensions)]
+    async fn put(&self, request: PluginChunk) -> RpcResult<PluginChunkReceived>;
+
+    /// Whether a plugin is stored and can be run.
+    #[method(name = "Plugin.Has")]
+    async fn has(&self, request: PluginSelector) -> RpcResult<PluginHas>;
+
+    /// One plugin, by sha256 (or a unique beginning of it) or by the name of a built-in one.
+    #[method(name = "Plugin.Get")]
+    async fn get_plugin(&self, request: PluginSelector) -> RpcResult<PluginInfo>;
+
+    /// Every plugin, in order of sha256.
+    #[method(name = "Plugin.List")]
+    async fn list_plugins(&self) -> RpcResult<PluginList>;
+
+    /// Deletes a plugin that no task uses.
+    #[method(name = "Plugin.Delete", with_extensions)]
+    async fn delete_plugin(&self, request: PluginSelector) -> RpcResult<PluginDeleted>;
+
+    /// Deletes every plugin that no task uses.
+    #[method(name = "Plugin.Prune", with_extensions)]
+    async fn prune_plugins(&self) -> RpcResult<PluginPruned>;
+}
+
+/// The host itself.
+#[rpc(server, client)]
+pub trait HostApi {
+    /// What the host is and how it does.
+    #[method(name = "Host.Info")]
+    async fn info(&self) -> RpcResult<HostInfo>;
+
+    /// This document: every method with its parameters and answer, as OpenRPC.
+    #[method(name = "rpc.discover")]
+    async fn discover(&self) -> RpcResult<serde_json::Value>;
+}
