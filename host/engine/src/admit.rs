@@ -1,0 +1,65 @@
+//! The one door: what comes through is a component or a preview-1 command that this host can run, and everything else is
+//! refused with what was found and what was expected.
+//!
+//! Accepted are a component of our world, a WASI 0.2 command, a core module with a component-type section (made a component
+//! here), a preview-1 command, and the text form of each.
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256 as Sha256Hasher};
+use taskhost_core::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
+
+use crate::inspect::{Inspection, Problem, examine};
+
+/// The largest plugin that is accepted, in bytes.
+pub const MAX_PLUGIN_BYTES: u64 = 64 << 20;
+
+/// A plugin that may be compiled.
+pub(crate) struct Admitted {
+    pub(crate) facts: PluginFacts,
+    pub(crate) form: Form,
+    /// The binary to compile; not always the bytes that were sent.
+    pub(crate) binary: Bytes,
+}
+
+/// What kind of binary it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Component,
+    Module,
+}
+
+/// Lets a plugin in, or says why not.
+pub(crate) fn admit(wasm: &Bytes) -> Result<Admitted, PluginError> {
+    check_size(wasm)?;
+    let (inspection, binary) = examine(wasm);
+    let Inspection { sha256, size_bytes, kind, imports, exports, problems } = inspection;
+    let (Some(kind), Some(binary), []) = (kind, binary, &problems[..]) else {
+        return Err(refusal(problems));
+    };
+    let form = match kind {
+        PluginKind::Task | PluginKind::Command => Form::Component,
+        PluginKind::Preview1 => Form::Module,
+    };
+    Ok(Admitted { facts: PluginFacts { sha256, kind, size_bytes, imports, exports }, form, binary })
+}
+
+/// Refuses what is larger than [`MAX_PLUGIN_BYTES`].
+pub(crate) fn check_size(wasm: &[u8]) -> Result<(), PluginError> {
+    let size_bytes = wasm.len() as u64;
+    if size_bytes <= MAX_PLUGIN_BYTES {
+        Ok(())
+    } else {
+        Err(PluginError::TooLarge { size_bytes, limit_bytes: MAX_PLUGIN_BYTES })
+    }
+}
+
+pub(crate) fn sha256_of(wasm: &[u8]) -> Sha256 {
+    Sha256(Sha256Hasher::digest(wasm).into())
+}
+
+/// All problems in one message; the hint is the first one's.
+fn refusal(problems: Vec<Problem>) -> PluginError {
+    let hint = problems.iter().find_map(|problem| problem.hint.clone());
+    let messages: Vec<_> = problems.into_iter().map(|problem| problem.message).collect();
+    PluginError::Invalid { message: messages.join("; "), hint }
+}

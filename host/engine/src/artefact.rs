@@ -1,0 +1,228 @@
+//! Compiled plugins, and where they are kept over restarts.
+//!
+//! An artefact is machine code: loading bytes that this host did not write would run them. So each file ends in a keyed hash over its
+//! content and its name, whose key only the daemon's user can read, and it is checked before every use. The name has the plugin's sha256
+//! and everything that compiling depends on (wasmtime's version and settings), so an upgrade compiles again. A file that fails the check is
+//! deleted and compiled again.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256 as Sha256Hasher};
+use taskhost_core::plugin::Sha256;
+use wasmtime::component::Component;
+use wasmtime::{Engine, Module, Precompiled};
+
+use crate::error::EngineError;
+
+/// Raised when the form of the files changes.
+const FORMAT: u32 = 1;
+
+const KEY_FILE: &str = "key";
+const EXTENSION: &str = "cwasm";
+const KEY_BYTES: usize = 32;
+const TAG_BYTES: usize = 32;
+/// The block size of SHA-256, as HMAC (RFC 2104) needs it.
+const BLOCK_BYTES: usize = 64;
+
+/// A compiled plugin.
+#[derive(Clone)]
+pub(crate) enum Artefact {
+    /// A file that this process wrote or checked.
+    File(PathBuf),
+    /// Bytes that this process compiled.
+    Memory(Arc<[u8]>),
+}
+
+/// An artefact on an engine.
+pub(crate) enum Code {
+    Component(Component),
+    Module(Module),
+}
+
+impl Artefact {
+    /// Loads the machine code.
+    #[expect(unsafe_code, reason = "wasmtime cannot check that an artefact is one of its own")]
+    pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Code> {
+        let kind = match self {
+            Self::File(path) => Engine::detect_precompiled_file(path)?,
+            Self::Memory(bytes) => Engine::detect_precompiled(bytes),
+        };
+        // SAFETY: all four: the bytes are what `precompile_*` of this process returned, or a file in a directory that only the
+        // daemon's user can write, whose keyed hash was checked, and which is replaced by renaming but never written in place.
+        match (self, kind) {
+            (Self::File(path), Some(Precompiled::Component)) => {
+                unsafe { Component::deserialize_file(engine, path) }.map(Code::Component)
+            }
+            (Self::File(path), Some(Precompiled::Module)) => {
+                unsafe { Module::deserialize_file(engine, path) }.map(Code::Module)
+            }
+            (Self::Memory(bytes), Some(Precompiled::Component)) => {
+                unsafe { Component::deserialize(engine, bytes) }.map(Code::Component)
+            }
+            (Self::Memory(bytes), Some(Precompiled::Module)) => {
+                unsafe { Module::deserialize(engine, bytes) }.map(Code::Module)
+            }
+            (_, None) => Err(wasmtime::Error::msg("the artefact is none of wasmtime's")),
+        }
+    }
+}
+
+/// The artefacts on disk.
+pub(crate) struct Cache {
+    dir: PathBuf,
+    key: [u8; KEY_BYTES],
+    /// What compiling depends on beside the plugin.
+    config: String,
+}
+
+impl Cache {
+    /// Opens the cache in `dir` for artefacts of `engine`, and deletes those of others.
+    pub(crate) fn open(dir: &Path, engine: &Engine) -> Result<Self, EngineError> {
+        let failed = |source| EngineError::Cache { path: dir.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
+        fs::set_permissions(dir, Permissions::from_mode(0o700)).map_err(failed)?;
+        let key = key(dir).map_err(failed)?;
+        let cache = Self { dir: dir.to_owned(), key, config: config_name(engine) };
+        cache.prune().map_err(failed)?;
+        Ok(cache)
+    }
+
+    /// The artefact of a plugin, if there is a sound one.
+    pub(crate) fn find(&self, plugin: Sha256) -> Option<Artefact> {
+        let path = self.path(plugin);
+        let found = match fs::read(&path) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+            Err(error) => {
+                tracing::warn!("failed to read the artefact {}: {error}", path.display());
+                return None;
+            }
+        };
+        let sound =
+            found.split_last_chunk::<TAG_BYTES>().is_some_and(|(code, tag)| is_same(&self.tag(plugin, code), tag));
+        if !sound {
+            tracing::warn!("the artefact {} is damaged or not of this host; compiling again", path.display());
+            self.remove(plugin);
+            return None;
+        }
+        Some(Artefact::File(path))
+    }
+
+    /// Keeps what was compiled.
+    pub(crate) fn insert(&self, plugin: Sha256, code: &[u8]) -> io::Result<Artefact> {
+        let path = self.path(plugin);
+        let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
+        file.write_all(code)?;
+        file.write_all(&self.tag(plugin, code))?;
+        // No sync: a file that a power cut tore fails its check.
+        file.persist(&path)?;
+        Ok(Artefact::File(path))
+    }
+
+    /// Deletes the artefact of a plugin, if there is one.
+    pub(crate) fn remove(&self, plugin: Sha256) {
+        let path = self.path(plugin);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!("failed to delete the artefact {}: {error}", path.display());
+        }
+    }
+
+    fn path(&self, plugin: Sha256) -> PathBuf {
+        self.dir.join(self.file_name(plugin))
+    }
+
+    fn file_name(&self, plugin: Sha256) -> String {
+        format!("{plugin}-{}.{EXTENSION}", self.config)
+    }
+
+    fn tag(&self, plugin: Sha256, code: &[u8]) -> [u8; TAG_BYTES] {
+        hmac_sha256(&self.key, &[self.file_name(plugin).as_bytes(), &[0], code])
+    }
+
+    /// Deletes artefacts of other versions and settings, and what a crash left half written.
+    fn prune(&self) -> io::Result<()> {
+        let ours = format!("-{}.{EXTENSION}", self.config);
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let name = name.to_string_lossy();
+            let stale = name.ends_with(EXTENSION) && !name.ends_with(&ours);
+            if (stale || name.starts_with(".tmp")) && entry.file_type()?.is_file() {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The wasmtime version and a hash of its settings, as part of a file name.
+fn config_name(engine: &Engine) -> String {
+    let mut hasher = DefaultHasher::new();
+    FORMAT.hash(&mut hasher);
+    engine.precompile_compatibility_hash().hash(&mut hasher);
+    format!("{}-{:016x}", wasmtime_environ::VERSION, hasher.finish())
+}
+
+/// The key of this cache, made when it is first opened.
+fn key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
+    let path = dir.join(KEY_FILE);
+    match File::open(&path) {
+        Ok(mut file) => {
+            let mut found = Vec::with_capacity(KEY_BYTES);
+            file.read_to_end(&mut found)?;
+            if let Ok(key) = <[u8; KEY_BYTES]>::try_from(found) {
+                return Ok(key);
+            }
+            // A torn key: nothing that it signed is accepted any more.
+            fs::remove_file(&path)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    let key: [u8; KEY_BYTES] = rand::random();
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(&key)?;
+    Ok(key)
+}
+
+/// HMAC as of RFC 2104, with SHA-256; the key is shorter than a block.
+fn hmac_sha256(key: &[u8; KEY_BYTES], message: &[&[u8]]) -> [u8; TAG_BYTES] {
+    let pad = |with: u8| {
+        let mut block = [with; BLOCK_BYTES];
+        block.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
+        block
+    };
+    let mut inner = Sha256Hasher::new();
+    inner.update(pad(0x36));
+    message.iter().for_each(|part| inner.update(part));
+    let mut outer = Sha256Hasher::new();
+    outer.update(pad(0x5c));
+    outer.update(inner.finalize());
+    outer.finalize().into()
+}
+
+/// Compares without telling by the time it takes where the first difference is.
+fn is_same(a: &[u8; TAG_BYTES], b: &[u8; TAG_BYTES]) -> bool {
+    a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keyed_hash_is_hmac_sha256() {
+        // RFC 4231 has no key of 32 bytes; zeros at its end change nothing, so its test case 2 is padded.
+        let mut key = [0; KEY_BYTES];
+        key[..4].copy_from_slice(b"Jefe");
+        let tag = hmac_sha256(&key, &[b"what do ya want ", b"for nothing?"]);
+        let expected = "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843";
+        assert_eq!(Sha256(tag).to_string(), expected);
+    }
+}

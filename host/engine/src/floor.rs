@@ -1,0 +1,119 @@
+//! The floor: what an attempt costs with nothing around it, for benchmarks to measure the host against.
+//!
+//! The same pools, linker, store and call as in a host, in a loop; no lanes, deadlines, schedules or records.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rustix::time::{ClockId, clock_gettime};
+use taskhost_core::log::TaskLog;
+use taskhost_core::name::TaskName;
+use taskhost_core::outcome::{Outcome, Reason, RunId, RunReport};
+use taskhost_core::plugin::PluginError;
+use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
+use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
+
+use crate::DEFAULT_POOL_SLOTS;
+use crate::admit::admit;
+use crate::artefact::Artefact;
+use crate::attempt::enter;
+use crate::compile::Compiler;
+use crate::error::EngineError;
+use crate::linker::Linked;
+use crate::load::Loaded;
+use crate::pool::Engines;
+use crate::report::report;
+use crate::runner::Probe;
+
+/// How many attempts are made between two looks at the clock.
+const BATCH: u64 = 100;
+
+/// What was measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Floor {
+    /// How many attempts were made, on all threads together.
+    pub attempts: u64,
+    /// The processor time that they took, on all threads together.
+    pub cpu: Duration,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum FloorError {
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(transparent)]
+    Plugin(#[from] PluginError),
+    #[error("load or run the plugin")]
+    Wasmtime(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("start a runtime")]
+    Runtime(#[from] std::io::Error),
+    /// The plugin is of no use for this: every attempt must succeed.
+    #[error("an attempt ended as {0}")]
+    Attempt(Outcome),
+}
+
+/// Makes attempts at this plugin on so many threads, each with an engine of its own, for as long as `wall`.
+pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, FloorError> {
+    let engines = Engines::new(threads, DEFAULT_POOL_SLOTS)?;
+    let code = Compiler::new(engines.overflow)?.compile(&admit(wasm)?).map_err(wasmtime)?;
+    let artefact = Artefact::Memory(code.into());
+    let loaded = engines.workers.into_iter().map(|engine| Loaded::new(&Linked::new(engine)?, &artefact));
+    let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;
+    let floors = thread::scope(|scope| {
+        let threads: Vec<_> = loaded.iter().map(|loaded| scope.spawn(|| attempts(loaded, wall))).collect();
+        let ended =
+            threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.collect::<Result<Vec<_>, _>>()
+    })?;
+    Ok(Floor {
+        attempts: floors.iter().map(|floor| floor.attempts).sum(),
+        cpu: floors.iter().map(|floor| floor.cpu).sum(),
+    })
+}
+
+fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
+    let name = TaskName::new("floor").expect("it is a name");
+    let spec = TaskSpec::new(name.clone());
+    let attempt = Attempt {
+        run_id: RunId { task: 0, due: SystemClock.now() },
+        number: 1,
+        since: None,
+        reason: Reason::Schedule,
+        timeout: DEFAULT_TIMEOUT,
+        control: Arc::new(RunControl::default()),
+        log: TaskLog::detached(0, name.clone()),
+        task: name,
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (start, start_cpu) = (Instant::now(), thread_cpu());
+        let mut attempts = 0;
+        while start.elapsed() < wall {
+            for _ in 0..BATCH {
+                let now = Instant::now();
+                let report = report(enter(loaded, &spec, &attempt, now + DEFAULT_TIMEOUT, &Probe::new(now)).await);
+                check(&report)?;
+            }
+            attempts += BATCH;
+        }
+        Ok(Floor { attempts, cpu: thread_cpu() - start_cpu })
+    })
+}
+
+fn check(report: &RunReport) -> Result<(), FloorError> {
+    match report.outcome {
+        Outcome::Success => Ok(()),
+        other => Err(FloorError::Attempt(other)),
+    }
+}
+
+fn thread_cpu() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
+}
+
+fn wasmtime(error: wasmtime::Error) -> FloorError {
+    FloorError::Wasmtime(error.into())
+}

@@ -1,0 +1,135 @@
+//! What the host has for plugins to import, by name. Whether the types agree shows when a plugin is linked.
+
+use crate::linker::PREVIEW1;
+use crate::wit::v0_1_0;
+
+/// Every function of WASI preview 1.
+const PREVIEW1_FUNCTIONS: &[&str] = &[
+    "args_get",
+    "args_sizes_get",
+    "clock_res_get",
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_advise",
+    "fd_allocate",
+    "fd_close",
+    "fd_datasync",
+    "fd_fdstat_get",
+    "fd_fdstat_set_flags",
+    "fd_fdstat_set_rights",
+    "fd_filestat_get",
+    "fd_filestat_set_size",
+    "fd_filestat_set_times",
+    "fd_pread",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_pwrite",
+    "fd_read",
+    "fd_readdir",
+    "fd_renumber",
+    "fd_seek",
+    "fd_sync",
+    "fd_tell",
+    "fd_write",
+    "path_create_directory",
+    "path_filestat_get",
+    "path_filestat_set_times",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+    "poll_oneoff",
+    "proc_exit",
+    "proc_raise",
+    "random_get",
+    "sched_yield",
+    "sock_accept",
+    "sock_recv",
+    "sock_send",
+    "sock_shutdown",
+];
+
+/// Every interface of WASI 0.2 that is linked, without its version: all of 0.2.x are served by the newest.
+const WASI_INTERFACES: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/wall-clock",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:io/error",
+    "wasi:io/poll",
+    "wasi:io/streams",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/instance-network",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/network",
+    "wasi:sockets/tcp",
+    "wasi:sockets/tcp-create-socket",
+    "wasi:sockets/udp",
+    "wasi:sockets/udp-create-socket",
+];
+
+/// The versions of WASI that components may be built against.
+const WASI_VERSIONS: &str = "0.2.";
+
+/// Whether the host has what a component imports under this name, version and all.
+pub(crate) fn has_interface(name: &str) -> bool {
+    let is_wasi = name
+        .split_once('@')
+        .is_some_and(|(interface, version)| version.starts_with(WASI_VERSIONS) && WASI_INTERFACES.contains(&interface));
+    is_wasi || v0_1_0::IMPORTS.contains(&name)
+}
+
+/// Whether the host has what a preview-1 module imports.
+pub(crate) fn has_function(module: &str, name: &str) -> bool {
+    module == PREVIEW1 && PREVIEW1_FUNCTIONS.contains(&name)
+}
+
+/// Whether this is an export of a WASI 0.2 command.
+pub(crate) fn is_command(export: &str) -> bool {
+    export.strip_prefix("wasi:cli/run@").is_some_and(|version| version.starts_with(WASI_VERSIONS))
+}
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::{Engine, Linker};
+    use wasmtime_wasi::p1::{WasiP1Ctx, add_to_linker_async};
+
+    use super::*;
+
+    #[test]
+    fn the_table_of_preview_1_is_what_is_linked() {
+        let engine = Engine::default();
+        let mut linker = Linker::<WasiP1Ctx>::new(&engine);
+        add_to_linker_async(&mut linker, |wasi| wasi).expect("it links");
+        let mut store = wasmtime::Store::new(&engine, wasmtime_wasi::WasiCtx::builder().build_p1());
+        let mut linked: Vec<_> = linker.iter(&mut store).map(|(_, name, _)| name.to_owned()).collect();
+        linked.sort();
+        assert_eq!(linked, PREVIEW1_FUNCTIONS);
+    }
+
+    #[test]
+    fn any_patch_version_of_wasi_0_2_is_served_and_nothing_else() {
+        assert!(has_interface("wasi:io/streams@0.2.0") && has_interface("wasi:io/streams@0.2.99"));
+        for name in
+            ["wasi:io/streams@0.3.0", "wasi:io/streams", "wasi:http/types@0.2.0", "taskhost:plugin/context@0.2.0"]
+        {
+            assert!(!has_interface(name), "{name}");
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! The slow lane: a thread of low priority for guests that do not come back within their slice.
+//!
+//! They take turns there, a slice each, for as long as their deadlines let them, and take from the workers only what those
+//! leave over.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::Poll;
+use std::thread::{self, JoinHandle};
+
+use rustix::process::setpriority_process;
+use taskhost_core::outcome::RunReport;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::epoch::Beat;
+use crate::error::EngineError;
+use crate::runner::{Guest, Slice};
+
+/// How much nicer than a worker the slow lane and the compiler are.
+const NICENESS: i32 = 10;
+
+/// Every turn looks at timers and wake-ups: with tokio's default of 61, a stop would wait for 61 slices.
+const EVENT_INTERVAL: u32 = 1;
+
+/// How many runs in a row must end within a slice before a task that was slow starts in the fast lane again.
+const QUICK_RUNS: u8 = 3;
+
+/// In which lane a task starts: how many more quick runs it takes to start in the fast one, where 0 means that it does.
+pub(crate) struct LaneHint(AtomicU8);
+
+impl LaneHint {
+    /// Tasks with a big memory are taken to be slow until they show otherwise.
+    pub(crate) fn new(slow: bool) -> Self {
+        Self(AtomicU8::new(if slow { QUICK_RUNS } else { 0 }))
+    }
+
+    pub(crate) fn is_slow(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// Takes note of how a run went. Two runs of one task at the same time may count as one; that does no harm.
+    pub(crate) fn ran(&self, quick: bool) {
+        let left = if quick { self.0.load(Ordering::Relaxed).saturating_sub(1) } else { QUICK_RUNS };
+        self.0.store(left, Ordering::Relaxed);
+    }
+}
+
+/// The thread. Guests that it still has are dropped with it.
+pub(crate) struct SlowLane {
+    /// As long as there are attempts, which the core bounds; taken at drop.
+    queue: Option<mpsc::UnboundedSender<SlowRun>>,
+    running: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct SlowRun {
+    guest: Guest,
+    report: oneshot::Sender<RunReport>,
+}
+
+impl SlowLane {
+    pub(crate) fn start(beat: Beat) -> Result<Self, EngineError> {
+        const NAME: &str = "slow-lane";
+        let failed = |source| EngineError::Thread { name: NAME, source };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .event_interval(EVENT_INTERVAL)
+            .enable_all()
+            .build()
+            .map_err(failed)?;
+        let (queue, runs) = mpsc::unbounded_channel();
+        let running = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&running);
+        let thread = thread::Builder::new()
+            .name(NAME.to_owned())
+            .spawn(move || {
+                lower_priority();
+                runtime.block_on(work(runs, beat, count));
+            })
+            .map_err(failed)?;
+        Ok(Self { queue: Some(queue), running, thread: Some(thread) })
+    }
+
+    /// Takes a guest over, started or not. Its report comes out of the receiver.
+    pub(crate) fn take(&self, guest: Guest) -> oneshot::Receiver<RunReport> {
+        let (report, ended) = oneshot::channel();
+        if let Some(queue) = &self.queue {
+            // Fails only when the thread panicked; the receiver tells then.
+            drop(queue.send(SlowRun { guest, report }));
+        }
+        ended
+    }
+
+    /// How many attempts it has.
+    pub(crate) fn running(&self) -> u64 {
+        self.running.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for SlowLane {
+    fn drop(&mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the slow lane panicked");
+        }
+    }
+}
+
+/// Makes the current thread give way to the workers.
+pub(crate) fn lower_priority() {
+    // On Linux the priority is the thread's own, not the process's.
+    if let Err(error) = setpriority_process(None, NICENESS) {
+        tracing::debug!("failed to lower the thread's priority: {error}");
+    }
+}
+
+async fn work(mut runs: mpsc::UnboundedReceiver<SlowRun>, beat: Beat, running: Arc<AtomicU64>) {
+    while let Some(run) = runs.recv().await {
+        running.fetch_add(1, Ordering::Relaxed);
+        let (beat, running) = (beat.clone(), Arc::clone(&running));
+        tokio::spawn(async move { run.drive(&beat, &running).await });
+    }
+}
+
+impl SlowRun {
+    async fn drive(self, beat: &Beat, running: &AtomicU64) {
+        let Self { mut guest, report } = self;
+        let mut watch = guest.watch();
+        let end = poll_fn(|cx| {
+            // First: a guest whose time is up is not resumed.
+            if let Poll::Ready(stop) = watch.as_mut().poll(cx) {
+                return Poll::Ready(guest.stopped(stop));
+            }
+            match guest.poll_slice(cx, beat) {
+                Poll::Ready(Slice::Ended(report)) => Poll::Ready(report),
+                // A guest that yields has woken its task already.
+                Poll::Ready(Slice::UsedUp) | Poll::Pending => Poll::Pending,
+            }
+        })
+        .await;
+        // Its slot is free before anyone hears of the end.
+        drop(guest);
+        running.fetch_sub(1, Ordering::Relaxed);
+        // Nobody hears of it when the worker is gone.
+        drop(report.send(end));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_task_is_fast_again_after_enough_quick_runs_in_a_row() {
+        let lane = LaneHint::new(false);
+        lane.ran(true);
+        assert!(!lane.is_slow());
+        lane.ran(false);
+        lane.ran(true);
+        lane.ran(true);
+        lane.ran(false);
+        for _ in 0..QUICK_RUNS {
+            assert!(lane.is_slow());
+            lane.ran(true);
+        }
+        assert!(!lane.is_slow());
+    }
+}

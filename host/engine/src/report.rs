@@ -1,0 +1,138 @@
+//! What became of an attempt, in the core's words.
+
+use std::fmt::{self, Write};
+use std::time::Duration;
+
+use taskhost_core::outcome::{MAX_DETAIL_BYTES, MAX_RESULT_BYTES, Outcome, RunReport, cut};
+use wasmtime::{Trap, WasmBacktrace};
+use wasmtime_environ::demangle_function_name;
+use wasmtime_wasi::I32Exit;
+
+use crate::limits::Limit;
+use crate::state::Stopped;
+
+/// What the guest said when it came back.
+#[derive(Debug)]
+pub(crate) enum Returned {
+    Summary(Option<String>),
+    Failure { message: String, permanent: bool, retry_after: Option<Duration> },
+    Exit(i32),
+}
+
+/// Why it did not come back.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// No instance was made: mostly the host's failure, unless a guest's own start trapped.
+    Instance(wasmtime::Error),
+    /// The call broke off: the guest's failure, be it a trap, an exit or an answer that is none.
+    Call(wasmtime::Error),
+}
+
+impl Broken {
+    pub(crate) fn error(&self) -> &wasmtime::Error {
+        match self {
+            Self::Instance(error) | Self::Call(error) => error,
+        }
+    }
+}
+
+/// How an attempt ended by itself.
+pub(crate) struct Ended {
+    pub(crate) returned: Result<Returned, Broken>,
+    /// The limit that the guest ran into, whatever it made of that.
+    pub(crate) denied: Option<Limit>,
+}
+
+/// Words the end of an attempt. A guest that was denied something and then failed, failed for that.
+pub(crate) fn report(ended: Ended) -> RunReport {
+    let report = match ended.returned {
+        Ok(Returned::Summary(summary)) => {
+            let result = summary.map(|summary| cut(&summary, MAX_RESULT_BYTES).into());
+            return RunReport { result, ..RunReport::of(Outcome::Success) };
+        }
+        Ok(Returned::Failure { message, permanent, retry_after }) => {
+            RunReport { permanent, retry_after, ..RunReport::of(Outcome::Error).with_detail(&message) }
+        }
+        Ok(Returned::Exit(code)) => exited(code),
+        Err(broken) => failed(&broken),
+    };
+    match ended.denied {
+        Some(limit) if matches!(report.outcome, Outcome::Error | Outcome::Trapped | Outcome::HostError) => {
+            RunReport { outcome: Outcome::LimitExceeded, ..report }.with_detail(limit.as_str())
+        }
+        _ => report,
+    }
+}
+
+fn exited(code: i32) -> RunReport {
+    let report = match code {
+        0 => RunReport::of(Outcome::Success),
+        _ => RunReport::of(Outcome::Error).with_detail(&format!("exit code {code}")),
+    };
+    RunReport { exit_code: Some(code), ..report }
+}
+
+fn failed(broken: &Broken) -> RunReport {
+    let error = broken.error();
+    if let Some(I32Exit(code)) = error.downcast_ref() {
+        return exited(*code);
+    }
+    if error.is::<Stopped>() {
+        return RunReport::of(Outcome::Cancelled);
+    }
+    let in_guest = matches!(broken, Broken::Call(_)) || error.is::<WasmBacktrace>() || error.is::<Trap>();
+    if in_guest {
+        RunReport::of(Outcome::Trapped).with_detail(&trap_detail(error))
+    } else {
+        RunReport::of(Outcome::HostError).with_detail(&format!("{error:#}"))
+    }
+}
+
+/// The trap and the innermost frames: `wasm trap: integer divide by zero, in inner < outer < run`.
+fn trap_detail(error: &wasmtime::Error) -> String {
+    let mut detail = Detail(String::new());
+    match write_trap(&mut detail, error) {
+        // It fails when the detail is full: that much is kept.
+        Ok(()) | Err(fmt::Error) => detail.0,
+    }
+}
+
+fn write_trap(detail: &mut Detail, error: &wasmtime::Error) -> fmt::Result {
+    match error.downcast_ref::<Trap>() {
+        Some(trap) => write!(detail, "{trap}")?,
+        None => write!(detail, "{}", error.root_cause())?,
+    }
+    let frames = error.downcast_ref().map(WasmBacktrace::frames).unwrap_or_default();
+    for (at, frame) in frames.iter().enumerate() {
+        detail.write_str(if at == 0 { ", in " } else { " < " })?;
+        match frame.func_name() {
+            Some(name) => demangle_function_name(detail, name)?,
+            None => write!(detail, "function {}", frame.func_index())?,
+        }
+    }
+    Ok(())
+}
+
+/// A text that takes no more than is kept: a guest's mangled names may unfold into anything.
+struct Detail(String);
+
+impl Write for Detail {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let room = MAX_DETAIL_BYTES - self.0.len();
+        self.0.push_str(cut(text, room));
+        if text.len() > room { Err(fmt::Error) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_takes_no_more_than_is_kept() {
+        let mut detail = Detail(String::new());
+        assert!(write!(detail, "{:>900}", "é").is_ok());
+        assert!(write!(detail, "{:>900}", "é").is_err());
+        assert_eq!(detail.0.len(), MAX_DETAIL_BYTES);
+    }
+}

@@ -1,0 +1,81 @@
+//! What a store holds: the world of one attempt, as the guest's calls see it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use taskhost_core::ports::{Attempt, RunControl};
+use taskhost_core::spec::TaskSpec;
+use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+
+use crate::epoch::SLICE_EPOCHS;
+use crate::limits::{Limits, MAX_COMPONENT_HANDLES, MAX_HOST_RESOURCES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
+use crate::output::Output;
+use crate::runner::Probe;
+
+/// The world of one attempt.
+pub(crate) struct State {
+    /// Serves preview 1 and WASI 0.2 alike.
+    pub(crate) wasi: WasiP1Ctx,
+    pub(crate) limits: Limits,
+    pub(crate) control: Arc<RunControl>,
+    pub(crate) deadline: Instant,
+    probe: Arc<Probe>,
+}
+
+/// Why the epoch stopped a guest: somebody stopped the run.
+#[derive(Debug, thiserror::Error)]
+#[error("the run was stopped")]
+pub(crate) struct Stopped;
+
+/// A fresh store for an attempt, with every limit set. Nothing is granted: no files, no environment, no network.
+pub(crate) fn store(
+    engine: &Engine,
+    spec: &TaskSpec,
+    attempt: &Attempt,
+    deadline: Instant,
+    probe: &Arc<Probe>,
+) -> Store<State> {
+    let output = Output::new(Arc::clone(&attempt.log));
+    let mut wasi = WasiCtx::builder();
+    wasi.arg(attempt.task.as_str())
+        .args(&spec.args)
+        .stdout(output.stdout())
+        .stderr(output.stderr())
+        .max_random_size(MAX_RANDOM_BYTES)
+        .allow_tcp(false)
+        .allow_udp(false);
+    let mut state = State {
+        wasi: wasi.build_p1(),
+        limits: Limits::new(spec.memory_bytes()),
+        control: Arc::clone(&attempt.control),
+        deadline,
+        probe: Arc::clone(probe),
+    };
+    state.wasi.ctx().table.set_max_capacity(MAX_HOST_RESOURCES);
+    let mut store = Store::new(engine, state);
+    store.limiter(|state| &mut state.limits);
+    store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
+    store.set_max_component_handles(MAX_COMPONENT_HANDLES);
+    store.set_epoch_deadline(SLICE_EPOCHS);
+    store.epoch_deadline_callback(end_of_slice);
+    store
+}
+
+/// Called in the guest at the end of its slice. A stopped guest is never resumed; any other yields, and the runner sees that it
+/// was the slice and not a host call that it waits for.
+fn end_of_slice(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
+    let state = store.data();
+    if state.control.is_stopped() {
+        return Err(Stopped.into());
+    }
+    state.probe.yielded();
+    Ok(UpdateDeadline::Yield(1))
+}
+
+impl WasiView for State {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        self.wasi.ctx()
+    }
+}

@@ -1,0 +1,162 @@
+//! An engine with plugins in memory, and one task to run on it.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use taskhost_core::log::{LogLine, TaskLog};
+use taskhost_core::name::TaskName;
+use taskhost_core::outcome::{Reason, RunId, RunReport};
+use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
+use taskhost_core::ports::{Attempt, Engine, PluginSource, RunControl, Runner};
+use taskhost_core::spec::TaskSpec;
+use taskhost_core::time::Time;
+use taskhost_engine::{EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
+
+/// Enough for every test, and little enough that many engines fit into one address space.
+const POOL_SLOTS: u32 = 4;
+
+/// 2023-11-14T22:13:20Z
+pub(crate) const DUE: Time = Time(1_700_000_000_000_000_000);
+
+/// Plugins in memory, counting how often they are read.
+#[derive(Default)]
+pub(crate) struct MemorySource {
+    plugins: Mutex<HashMap<Sha256, Bytes>>,
+    pub(crate) reads: AtomicUsize,
+}
+
+impl PluginSource for MemorySource {
+    fn read(&self, plugin: Sha256) -> Result<Bytes, PluginError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        let plugins = self.plugins.lock().expect("no test panics here");
+        plugins.get(&plugin).cloned().ok_or_else(|| PluginError::NotFound(plugin.to_string()))
+    }
+}
+
+pub(crate) struct Host {
+    pub(crate) engine: WasmEngine,
+    pub(crate) runner: WasmRunner,
+    pub(crate) source: Arc<MemorySource>,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        Self::with_cache(None)
+    }
+
+    pub(crate) fn with_cache(cache_dir: Option<&Path>) -> Self {
+        Self::with(cache_dir, Vec::new())
+    }
+
+    pub(crate) fn with_builtins(builtins: Vec<(String, Bytes)>) -> Self {
+        Self::with(None, builtins)
+    }
+
+    fn with(cache_dir: Option<&Path>, builtins: Vec<(String, Bytes)>) -> Self {
+        let source = Arc::new(MemorySource::default());
+        let engine = WasmEngine::new(EngineConfig {
+            workers: 1,
+            pool_slots: POOL_SLOTS,
+            cache_dir: cache_dir.map(Path::to_owned),
+            builtins,
+            source: Arc::clone(&source) as Arc<dyn PluginSource>,
+        })
+        .expect("an engine");
+        let runner = engine.runner(0);
+        Self { engine, runner, source }
+    }
+
+    /// Makes a task of this plugin ready, as at a restart: the plugin is known, and compiled if it must be.
+    pub(crate) async fn prepare(&self, task: &Task) -> Result<Job, PluginError> {
+        self.source.plugins.lock().expect("no test panics here").insert(task.sha256(), task.wasm.clone());
+        self.engine.prepare(0, Arc::new(task.spec())).await
+    }
+
+    pub(crate) async fn start(&self, task: &Task) -> Started {
+        let job = self.prepare(task).await.expect("a plugin that this host runs");
+        self.start_job(&job, task, 1)
+    }
+
+    pub(crate) fn start_job(&self, job: &Job, task: &Task, number: u32) -> Started {
+        let control = Arc::new(RunControl::default());
+        let log = TaskLog::detached(7, task.name.clone());
+        let attempt = Attempt {
+            task: task.name.clone(),
+            run_id: RunId { task: 7, due: DUE },
+            number,
+            since: None,
+            reason: Reason::Schedule,
+            timeout: task.timeout,
+            control: Arc::clone(&control),
+            log: Arc::clone(&log),
+        };
+        Started { run: self.runner.run(job, attempt), control, log }
+    }
+
+    /// Runs a task once.
+    pub(crate) async fn run(&self, task: &Task) -> (RunReport, Vec<LogLine>) {
+        let started = self.start(task).await;
+        let report = started.run.await;
+        (report, started.log.tail(0, usize::MAX))
+    }
+}
+
+/// A run in progress.
+pub(crate) struct Started {
+    pub(crate) run: Run,
+    pub(crate) control: Arc<RunControl>,
+    pub(crate) log: Arc<TaskLog>,
+}
+
+/// A task, with the parts of it that matter here.
+pub(crate) struct Task {
+    pub(crate) wasm: Bytes,
+    pub(crate) name: TaskName,
+    pub(crate) args: Vec<String>,
+    pub(crate) memory_bytes: Option<u64>,
+    pub(crate) timeout: Duration,
+}
+
+impl Task {
+    pub(crate) fn of(wasm: impl Into<Bytes>) -> Self {
+        let name = TaskName::new("the task").expect("a name");
+        Self { wasm: wasm.into(), name, args: Vec::new(), memory_bytes: None, timeout: Duration::from_secs(60) }
+    }
+
+    pub(crate) fn args(mut self, args: &[&str]) -> Self {
+        self.args = args.iter().map(|&arg| arg.to_owned()).collect();
+        self
+    }
+
+    pub(crate) fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
+    pub(crate) fn timeout_ms(mut self, timeout_ms: u64) -> Self {
+        self.timeout = Duration::from_millis(timeout_ms);
+        self
+    }
+
+    pub(crate) fn sha256(&self) -> Sha256 {
+        inspect(&self.wasm).sha256
+    }
+
+    fn spec(&self) -> TaskSpec {
+        TaskSpec {
+            plugin: PluginRef::Sha256(self.sha256()),
+            args: self.args.clone(),
+            memory_bytes: self.memory_bytes,
+            ..TaskSpec::new(self.name.clone())
+        }
+    }
+}
+
+/// The lines as `stream: text`.
+pub(crate) fn texts(lines: &[LogLine]) -> Vec<String> {
+    lines.iter().map(|line| format!("{}: {}", line.stream.as_str(), line.text)).collect()
+}
