@@ -1,0 +1,220 @@
+//! What can go wrong, each with its exit code and what to type next. Printed by [`Output::report`](crate::output::Output::report).
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use jsonrpsee::core::client::Error as RpcError;
+use jsonrpsee::types::ErrorObjectOwned;
+use taskhost_api::{ErrorCode, ErrorData, MAX_PLUGIN_BYTES};
+
+use crate::client::ConnectError;
+use crate::exit::Exit;
+use crate::transport::TransportError;
+
+/// Why a verb was not done.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error(transparent)]
+    Unreachable(#[from] ConnectError),
+    /// `doing` completes "failed to …".
+    #[error("failed to {doing}")]
+    Call {
+        doing: String,
+        #[source]
+        source: CallError,
+    },
+    #[error("failed to read {}", path.display())]
+    File {
+        path: PathBuf,
+        #[source]
+        source: FileError,
+    },
+    /// The flags are each right, and wrong together.
+    #[error("{message}")]
+    Usage { message: String, hint: String },
+    #[error("failed to write the output")]
+    Output(#[source] IoCause),
+    #[error("failed to start")]
+    Runtime(#[source] IoCause),
+}
+
+/// Why the host did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It answered with an error.
+    #[error("{message}")]
+    Refused { code: Option<ErrorCode>, message: String, hint: Option<String> },
+    /// The connection ended before the answer came.
+    #[error("{0}")]
+    Disconnected(String),
+    /// The answer is not of the shape that this version knows.
+    #[error("the host's answer makes no sense to this version of taskctl")]
+    Answer(#[source] serde_json::Error),
+    /// An answer that is of the right shape and can't be true.
+    #[error("the host's answer makes no sense: {0}")]
+    Protocol(String),
+}
+
+/// Why a plugin's file was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    #[error(transparent)]
+    Io(IoCause),
+    #[error("it is a directory")]
+    Directory,
+    #[error("it is no regular file")]
+    NotAFile,
+    #[error("it has {size_bytes} bytes; a plugin has at most {} MiB", MAX_PLUGIN_BYTES >> 20)]
+    TooLarge { size_bytes: u64 },
+}
+
+/// An I/O error as a fragment of a sentence: lower case, without the system's number.
+#[derive(Debug, thiserror::Error)]
+pub struct IoCause(pub io::Error);
+
+impl fmt::Display for IoCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = self.0.to_string();
+        let text = text.split(" (os error ").next().unwrap_or(&text);
+        let mut letters = text.chars();
+        match letters.next() {
+            Some(first) => write!(f, "{}{}", first.to_lowercase(), letters.as_str()),
+            None => f.write_str("unknown cause"),
+        }
+    }
+}
+
+impl Failure {
+    pub(crate) fn runtime(error: io::Error) -> Self {
+        Self::Runtime(IoCause(error))
+    }
+
+    pub(crate) fn usage(message: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: hint.into() }
+    }
+
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Unreachable(_) => Exit::Unreachable,
+            Self::Call { source, .. } => match source {
+                CallError::Refused { code, .. } => Exit::of_error(*code),
+                CallError::Disconnected(_) => Exit::Unreachable,
+                CallError::Answer(_) | CallError::Protocol(_) => Exit::HostFailed,
+            },
+            Self::File { source: FileError::TooLarge { .. }, .. } => Exit::Invalid,
+            Self::File { .. } | Self::Usage { .. } => Exit::Usage,
+            // Who closed the pipe has seen enough.
+            Self::Output(cause) if cause.0.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) | Self::Runtime(_) => Exit::HostFailed,
+        }
+    }
+
+    /// Whether there is anybody to tell.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.exit() == Exit::Done
+    }
+
+    /// What to type next.
+    pub(crate) fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unreachable(_) => Some("start one with `taskhost`, or name another with --host".to_owned()),
+            Self::Call { source, .. } => match source {
+                CallError::Refused { hint: Some(hint), .. } => Some(hint.clone()),
+                CallError::Refused { code: Some(ErrorCode::MethodNotFound), .. } | CallError::Answer(_) => Some(
+                    "compare the versions: `taskctl host` shows the host's, `taskctl --version` this one's".to_owned(),
+                ),
+                CallError::Refused { .. } | CallError::Protocol(_) => None,
+                CallError::Disconnected(_) => Some("see whether the host still runs with `taskctl host`".to_owned()),
+            },
+            Self::File { source, .. } => Some(match source {
+                FileError::TooLarge { .. } => "build the plugin optimised, and strip its debug information".to_owned(),
+                FileError::Io(cause) if cause.0.kind() == io::ErrorKind::PermissionDenied => {
+                    "make the file readable for you; only its bytes go to the host".to_owned()
+                }
+                FileError::Io(_) | FileError::Directory | FileError::NotAFile => {
+                    "give the path of a .wasm or .wat file".to_owned()
+                }
+            }),
+            Self::Usage { hint, .. } => Some(hint.clone()),
+            Self::Output(_) | Self::Runtime(_) => None,
+        }
+    }
+}
+
+/// Says what was being done when a call failed.
+pub(crate) trait Doing<T> {
+    /// `doing` completes "failed to …".
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<CallError>> Doing<T> for Result<T, E> {
+    fn doing(self, doing: impl FnOnce() -> String) -> Result<T, Failure> {
+        self.map_err(|error| Failure::Call { doing: doing(), source: error.into() })
+    }
+}
+
+impl From<ErrorObjectOwned> for CallError {
+    fn from(error: ErrorObjectOwned) -> Self {
+        let data: Option<ErrorData> = error.data().and_then(|data| serde_json::from_str(data.get()).ok());
+        Self::Refused {
+            code: ErrorCode::from_number(error.code()),
+            message: error.message().to_owned(),
+            hint: data.and_then(|data| data.hint),
+        }
+    }
+}
+
+impl From<RpcError> for CallError {
+    fn from(error: RpcError) -> Self {
+        match error {
+            RpcError::Call(error) => error.into(),
+            RpcError::ParseError(error) => Self::Answer(error),
+            RpcError::RestartNeeded(cause) => Self::of_disconnect(&cause),
+            other => Self::of_disconnect(&other),
+        }
+    }
+}
+
+impl CallError {
+    fn of_disconnect(error: &RpcError) -> Self {
+        match error {
+            RpcError::Transport(cause) => match cause.downcast_ref::<TransportError>() {
+                Some(TransportError::Refused(error)) => error.clone().into(),
+                Some(error @ TransportError::Io(cause)) => Self::Disconnected(format!("{error}: {cause}")),
+                Some(error @ (TransportError::Closed | TransportError::LineTooLong)) => {
+                    Self::Disconnected(error.to_string())
+                }
+                None => Self::Disconnected(cause.to_string()),
+            },
+            other => Self::Protocol(other.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_io_error_reads_as_a_fragment() {
+        let refused = io::Error::from_raw_os_error(111);
+        assert_eq!(IoCause(refused).to_string(), "connection refused");
+        assert_eq!(IoCause(io::Error::other("no answer in 10 s")).to_string(), "no answer in 10 s");
+    }
+
+    #[test]
+    fn the_hint_of_the_host_is_kept() {
+        let error = ErrorCode::TaskExists.to_error("a task named `a` exists", Some("edit it".to_owned()));
+        let failure = Err::<(), _>(RpcError::Call(error)).doing(|| "add `a`".to_owned()).expect_err("an error");
+        assert_eq!(failure.hint().as_deref(), Some("edit it"));
+        assert_eq!(failure.exit(), Exit::Conflict);
+    }
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let failure = Failure::Output(IoCause(io::ErrorKind::BrokenPipe.into()));
+        assert!(failure.is_silent());
+        assert!(!Failure::Output(IoCause(io::ErrorKind::StorageFull.into())).is_silent());
+    }
+}

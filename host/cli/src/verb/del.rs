@@ -1,0 +1,54 @@
+//! `taskctl del`
+
+use clap::Args;
+use jsonrpsee::core::client::Client;
+use taskhost_api::{Accepted, DeleteMode, DeleteRequest, DeleteTask, TaskUnitApiClient};
+
+use crate::exit::Exit;
+use crate::failure::{Doing, Failure};
+use crate::output::Output;
+use crate::text::quoted;
+
+/// Delete tasks; no run of them starts after this
+#[derive(Debug, Args)]
+#[command(visible_aliases = ["delete", "rm"])]
+pub(crate) struct Del {
+    /// The tasks
+    #[arg(required = true, value_name = "NAME")]
+    names: Vec<String>,
+
+    /// Let a run that is going on end by itself, and wait for it
+    #[arg(long, conflicts_with = "cancel")]
+    wait: bool,
+
+    /// Cancel a run that is going on: the default
+    #[arg(long)]
+    cancel: bool,
+
+    /// Let a task that doesn't exist be no error
+    #[arg(long)]
+    if_exists: bool,
+}
+
+impl Del {
+    /// Deletes what can be deleted, and ends as the first failure says.
+    pub(crate) async fn run(self, client: &Client, output: &mut Output) -> Result<Exit, Failure> {
+        let mode = if self.wait { DeleteMode::Wait } else { DeleteMode::Cancel };
+        let mut exit = Exit::Done;
+        for name in self.names {
+            let request = DeleteRequest { name: name.clone(), mode, if_exists: self.if_exists };
+            let deleted =
+                client.delete(DeleteTask::Request(request)).await.doing(|| format!("delete {}", quoted(&name)));
+            match deleted {
+                Ok(answer) if output.is_json() => output.object(&answer)?,
+                Ok(Accepted::With(answer)) if !answer.deleted => output.line(&format!("there was no {name}"))?,
+                Ok(_) => output.line(&format!("deleted {name}"))?,
+                Err(failure) => {
+                    let failed = output.report(&failure);
+                    exit = if exit == Exit::Done { failed } else { exit };
+                }
+            }
+        }
+        Ok(exit)
+    }
+}
