@@ -1,0 +1,161 @@
+//! The command line of `taskhost`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::config::Layer;
+
+/// A host that runs many named tasks, each a sandboxed WebAssembly plugin, on
+/// schedules. Tasks are added, edited and deleted with `taskctl` while it runs.
+#[derive(Debug, Parser)]
+#[command(name = "taskhost", version, args_conflicts_with_subcommands = true, max_term_width = 100)]
+#[command(after_help = "Every option of `serve` can also be given in the environment, as TASKHOST_DATA_DIR, \
+    TASKHOST_LISTEN (comma-separated) and so on, and in the configuration file; an option beats the environment, \
+    which beats the file. TASKHOST_LOG sets what is logged to stderr, like `debug` or `taskhost_core=trace`.")]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) serve: ServeArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the host, until SIGTERM or Ctrl-C (the default)
+    Serve(ServeArgs),
+    /// Run a plugin once, without a host; its exit code is the guest's
+    #[command(after_help = crate::offline::run::EXIT_CODES)]
+    Run(RunArgs),
+    /// Show what a plugin is, what it imports and exports, and what is wrong
+    #[command(after_help = crate::offline::inspect::EXIT_CODES)]
+    Inspect(InspectArgs),
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Where tasks, plugins, history and logs are kept
+    /// [default: $XDG_DATA_HOME/taskhost]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A TCP address to listen on; may be repeated; port 0 takes a free one
+    /// [default: 127.0.0.1:3333]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// The Unix socket to listen on; empty for none
+    /// [default: $XDG_RUNTIME_DIR/taskhost.sock; with --data-dir, in there]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration file
+    /// [default: $XDG_CONFIG_HOME/taskhost/config.toml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How many threads run tasks [default: one per core]
+    #[arg(long, value_name = "N")]
+    workers: Option<usize>,
+    /// How long runs may go on when the host is stopped [default: 10s]
+    #[arg(long, value_name = "DURATION")]
+    grace: Option<String>,
+    /// Write the lines of guests to stdout [default: if it is a terminal]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    echo: Option<bool>,
+}
+
+impl ServeArgs {
+    /// What was given, as the uppermost layer of the configuration.
+    pub(crate) fn into_layer(self) -> Layer {
+        Layer {
+            data_dir: self.data_dir,
+            listen: (!self.listen.is_empty()).then_some(self.listen),
+            socket: self.socket,
+            workers: self.workers,
+            grace: self.grace,
+            echo: self.echo,
+            ..Layer::default()
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RunArgs {
+    /// The plugin
+    pub(crate) file: PathBuf,
+    /// How many ticks to hand it, one after the other; ends at the first that
+    /// does not succeed
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(crate) ticks: u32,
+    /// How long one tick may take [default: 1m]
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) timeout: Option<String>,
+    /// How much memory it may have, like `64MiB` [default: 128MiB]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) memory: Option<String>,
+    /// The guest's arguments
+    #[arg(last = true, value_name = "ARGS")]
+    pub(crate) args: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The file to look at
+    pub(crate) file: PathBuf,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    const TERM_WIDTH_COLUMNS: usize = 80;
+
+    fn help(path: &[&str]) -> String {
+        let mut command = Cli::command().term_width(TERM_WIDTH_COLUMNS);
+        command.build();
+        let command = path
+            .iter()
+            .fold(&mut command, |command, name| command.find_subcommand_mut(name).expect("a subcommand of this name"));
+        command.render_long_help().to_string()
+    }
+
+    #[test]
+    fn help_says_what_there_is() {
+        insta::assert_snapshot!("help", help(&[]));
+        insta::assert_snapshot!("help-run", help(&["run"]));
+        insta::assert_snapshot!("help-inspect", help(&["inspect"]));
+    }
+
+    #[test]
+    fn serve_is_what_is_done_without_a_command() {
+        let bare = Cli::try_parse_from(["taskhost", "--listen", "127.0.0.1:0", "--listen", "[::1]:0", "--echo"]);
+        let bare = bare.expect("valid");
+        assert!(bare.command.is_none());
+        let layer = bare.serve.into_layer();
+        assert_eq!(layer.listen, Some(vec!["127.0.0.1:0".to_owned(), "[::1]:0".to_owned()]));
+        assert_eq!(layer.echo, Some(true));
+        match Cli::try_parse_from(["taskhost", "serve", "--echo=false"]).expect("valid").command {
+            Some(Command::Serve(args)) => assert_eq!(args.into_layer().echo, Some(false)),
+            other => panic!("another command: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn arguments_after_two_hyphens_are_the_guests() {
+        let cli = Cli::try_parse_from(["taskhost", "run", "a.wasm", "--ticks", "3", "--", "--ticks", "x"]);
+        match cli.expect("valid").command {
+            Some(Command::Run(args)) => assert_eq!((args.ticks, args.args), (3, vec!["--ticks".into(), "x".into()])),
+            other => panic!("another command: {other:?}"),
+        }
+    }
+}

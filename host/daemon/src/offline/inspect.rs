@@ -1,0 +1,90 @@
+//! `taskhost inspect`: what a file is, as the host's door sees it.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+use taskhost_engine::Inspection;
+
+use super::read_plugin;
+use crate::args::{InspectArgs, Output};
+use crate::echo::printable;
+
+pub(crate) const EXIT_CODES: &str =
+    "Exit codes: 0 a host would run it, 5 it would refuse it, 1 the file can't be read.";
+
+/// A host would refuse the file.
+const REFUSED: u8 = 5;
+
+pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
+    let found = taskhost_engine::inspect(&read_plugin(&args.file)?);
+    let text = match args.output {
+        Output::Table => table(&found),
+        Output::Json => format!("{:#}\n", json(&found)),
+    };
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+fn table(found: &Inspection) -> String {
+    let mut rows = vec![
+        ("kind", found.kind.map_or("no plugin", |kind| kind.as_str()).to_owned()),
+        ("sha256", found.sha256.to_string()),
+        ("size", format!("{} bytes", found.size_bytes)),
+    ];
+    rows.extend(listed("imports", &found.imports));
+    rows.extend(listed("exports", &found.exports));
+    match &found.problems[..] {
+        [] => rows.push(("verdict", "a host would run it".to_owned())),
+        problems => {
+            for problem in problems {
+                rows.push(("wrong", printable(&problem.message)));
+                rows.extend(problem.hint.iter().map(|hint| ("hint", printable(hint))));
+            }
+        }
+    }
+    rows.iter().map(|(title, value)| format!("{title:<8} {value}\n")).collect()
+}
+
+/// One row for each name, the first with the title.
+fn listed<'a>(title: &'static str, names: &'a [String]) -> impl Iterator<Item = (&'static str, String)> + 'a {
+    let none = names.is_empty().then(|| (title, "none".to_owned()));
+    let titles = std::iter::once(title).chain(std::iter::repeat(""));
+    none.into_iter().chain(titles.zip(names.iter().map(|name| printable(name))))
+}
+
+fn json(found: &Inspection) -> Value {
+    let problems: Vec<_> =
+        found.problems.iter().map(|problem| json!({ "message": problem.message, "hint": problem.hint })).collect();
+    json!({
+        "kind": found.kind.map(|kind| kind.as_str()),
+        "sha256": found.sha256.to_string(),
+        "size_bytes": found.size_bytes,
+        "imports": found.imports,
+        "exports": found.exports,
+        "problems": problems,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    #[test]
+    fn the_builtin_ticker_is_a_task_that_a_host_would_run() {
+        let (_, ticker) = crate::builtin::plugins().remove(0);
+        let table = table(&taskhost_engine::inspect(&ticker));
+        assert!(table.starts_with("kind     task component\n"), "{table}");
+        assert!(table.ends_with("verdict  a host would run it\n"), "{table}");
+        assert!(table.contains("exports  taskhost:plugin/guest@"), "{table}");
+    }
+
+    #[test]
+    fn what_is_no_plugin_is_told_with_what_to_do() {
+        let found = taskhost_engine::inspect(&Bytes::from_static(b"(module)"));
+        insta::assert_snapshot!("table-of-an-empty-module", table(&found));
+        insta::assert_snapshot!("json-of-an-empty-module", format!("{:#}", json(&found)));
+    }
+}

@@ -1,0 +1,259 @@
+//! `taskhost run`: a plugin with no host around it, for those who write one.
+//!
+//! The same engine, limits and contract as in a host; no store, no schedule: every tick is due when the one before has ended.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use taskhost_core::events::{Event, EventBus, EventKind, EventStream, Next};
+use taskhost_core::log::{LogLine, Stream, TaskLog};
+use taskhost_core::name::TaskName;
+use taskhost_core::outcome::{Outcome, Reason, RunId, RunReport, TaskId};
+use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
+use taskhost_core::ports::{Attempt, Clock, Engine, PluginSource, RunControl, Runner, SystemClock};
+use taskhost_core::spec::{SpecPatch, TaskSpec};
+use taskhost_engine::{EngineConfig, WasmEngine};
+
+use super::read_plugin;
+use crate::args::RunArgs;
+use crate::echo::printable;
+use crate::failed_to;
+
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 success; a command's own exit code; 1 the task failed, or the file can't be read; 65 a host would refuse the \
+plugin; 70 it trapped, timed out, hit a limit or could not be run; 2 wrong usage.";
+
+/// The guest said that it failed, and no more.
+const FAILED: u8 = 1;
+/// As `EX_USAGE` of clap.
+const USAGE: u8 = 2;
+/// `EX_DATAERR` of sysexits.h: the plugin is refused.
+const REFUSED: u8 = 65;
+/// `EX_SOFTWARE` of sysexits.h: the guest did not come to an end of its own.
+const BROKEN: u8 = 70;
+
+/// The only task there is.
+const TASK: TaskId = 0;
+
+/// The name of the task if the file's name is none.
+const FALLBACK_NAME: &str = "run";
+
+pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+    let wasm = read_plugin(&args.file)?;
+    let spec = match spec(&args) {
+        Ok(spec) => spec,
+        Err(error) => {
+            eprintln!("taskhost: {error:#}");
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    // As a worker's: a guest that never waits must not keep its deadline from being seen.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .event_interval(1)
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.block_on(run_ticks(wasm, spec, args.ticks))
+}
+
+/// What the arguments ask for, but the plugin.
+fn spec(args: &RunArgs) -> anyhow::Result<TaskSpec> {
+    let stem = args.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+    let name = TaskName::new(stem).or_else(|_| TaskName::new(FALLBACK_NAME))?;
+    let patch = SpecPatch {
+        timeout: Some(args.timeout.clone()),
+        memory_bytes: Some(args.memory.as_deref().map(parse_size).transpose()?),
+        args: Some(Some(args.args.clone())),
+        ..SpecPatch::default()
+    };
+    Ok(TaskSpec::new(name).patched(patch)?)
+}
+
+async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Result<ExitCode> {
+    let engine = WasmEngine::new(EngineConfig {
+        workers: 1,
+        pool_slots: 1,
+        cache_dir: None,
+        builtins: Vec::new(),
+        source: Arc::new(OneFile(wasm.clone())),
+    })
+    .map_err(failed_to)?;
+    let facts = match engine.admit(wasm).await {
+        Ok(facts) => facts,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    spec.plugin = PluginRef::Sha256(facts.sha256);
+    let spec = Arc::new(spec);
+    let job = engine.prepare(0, Arc::clone(&spec)).await.context("failed to load the plugin")?;
+    let runner = engine.runner(0);
+
+    let bus = EventBus::new();
+    let log = TaskLog::detached_on(TASK, spec.name.clone(), bus.clone());
+    let printer = Printer::spawn(bus.subscribe(true), Arc::clone(&log)).context("failed to start a thread")?;
+    let mut last = RunReport::of(Outcome::Success);
+    let mut since = None;
+    for _ in 0..ticks {
+        let due = SystemClock.now();
+        let attempt = Attempt {
+            task: spec.name.clone(),
+            run_id: RunId { task: TASK, due },
+            number: 1,
+            since,
+            reason: Reason::Manual,
+            timeout: spec.timeout(),
+            control: Arc::new(RunControl::default()),
+            log: Arc::clone(&log),
+        };
+        last = runner.run(&job, attempt).await;
+        if last.outcome != Outcome::Success {
+            break;
+        }
+        since = Some(due);
+    }
+    bus.publish(|| Event { time: SystemClock.now(), kind: EventKind::Shutdown });
+    printer.finish();
+    tell(&last);
+    Ok(ExitCode::from(exit_code(&last)))
+}
+
+/// Where the engine finds the one plugin.
+struct OneFile(Bytes);
+
+impl PluginSource for OneFile {
+    fn read(&self, _plugin: Sha256) -> Result<Bytes, PluginError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn refuse(error: &PluginError) -> ExitCode {
+    eprintln!("taskhost: {}", printable(&error.to_string()));
+    if let PluginError::Invalid { hint: Some(hint), .. } = error {
+        eprintln!("hint: {}", printable(hint));
+    }
+    ExitCode::from(REFUSED)
+}
+
+/// Says how the last tick ended, on stderr: stdout is the guest's.
+fn tell(report: &RunReport) {
+    let more = report.detail.as_deref().or(report.result.as_deref()).map(printable);
+    match (report.outcome, more) {
+        (Outcome::Success, None) => {}
+        (outcome, None) => eprintln!("taskhost: {outcome}"),
+        (outcome, Some(more)) => eprintln!("taskhost: {outcome}: {more}"),
+    }
+}
+
+fn exit_code(report: &RunReport) -> u8 {
+    match (report.outcome, report.exit_code) {
+        (Outcome::Success, _) => 0,
+        // A system keeps eight bits of an exit code; a failure must not become success by that.
+        (_, Some(code)) => u8::try_from(code & 0xff).ok().filter(|code| *code != 0).unwrap_or(FAILED),
+        (Outcome::Error, None) => FAILED,
+        (_, None) => BROKEN,
+    }
+}
+
+/// Writes a guest's lines out, on a thread of its own: the guest's does not wait for stdout.
+struct Printer(JoinHandle<()>);
+
+impl Printer {
+    fn spawn(events: EventStream, log: Arc<TaskLog>) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let print = move || runtime.block_on(print_lines(events, &log));
+        Ok(Self(std::thread::Builder::new().name("printer".to_owned()).spawn(print)?))
+    }
+
+    fn finish(self) {
+        if self.0.join().is_err() {
+            eprintln!("taskhost: the thread that prints panicked; output is lost");
+        }
+    }
+}
+
+async fn print_lines(mut events: EventStream, log: &TaskLog) {
+    let (raw_stdout, raw_stderr) = (!io::stdout().is_terminal(), !io::stderr().is_terminal());
+    let mut seen = 0;
+    let mut print = |line: &LogLine| {
+        if line.seq <= seen {
+            return;
+        }
+        if line.seq > seen + 1 {
+            eprintln!(
+                "taskhost: {} lines are lost: the guest wrote faster than they could be printed",
+                line.seq - seen - 1
+            );
+        }
+        seen = line.seq;
+        // A terminal is not the guest's to steer; a file or pipe gets what the guest wrote.
+        let text = |raw: bool| if raw { line.text.clone() } else { printable(&line.text) };
+        // Who closed our stdout does not want to know.
+        match line.stream {
+            Stream::Stdout => drop(writeln!(io::stdout(), "{}", text(raw_stdout))),
+            Stream::Stderr | Stream::Host => drop(writeln!(io::stderr(), "{}", text(raw_stderr))),
+        }
+    };
+    loop {
+        match events.next().await {
+            Next::Event(event) => match &event.kind {
+                EventKind::Log { line, .. } => print(line),
+                EventKind::Shutdown => return,
+                _ => {}
+            },
+            // The log still has the newest of what passed by.
+            Next::Lagged(_) => log.tail(0, usize::MAX).iter().for_each(&mut print),
+            Next::Closed => return,
+        }
+    }
+}
+
+/// Reads a size: a number of bytes, or of `KiB`, `MiB` or `GiB`.
+fn parse_size(text: &str) -> anyhow::Result<u64> {
+    let (number, shift) = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)]
+        .into_iter()
+        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
+        .expect("every text ends with nothing");
+    let bytes = number.trim_end().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
+    bytes.with_context(|| format!("`{}` is no size; write it like `64MiB`", printable(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name_for(file: &str) -> String {
+        let args = RunArgs { file: file.into(), ticks: 1, timeout: None, memory: None, args: Vec::new() };
+        spec(&args).expect("valid").name.to_string()
+    }
+
+    #[test]
+    fn sizes_read_as_people_write_them() {
+        for (text, bytes) in [("65536", 65_536), ("64KiB", 65_536), ("128 MiB", 128 << 20), ("4GiB", 4 << 30)] {
+            assert_eq!(parse_size(text).expect(text), bytes);
+        }
+        for text in ["", "MiB", "-1", "1.5GiB", "1MB", "99999999999GiB"] {
+            assert!(parse_size(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_exit_code_is_the_guests_where_it_has_one() {
+        let code = |outcome, exit_code| super::exit_code(&RunReport { exit_code, ..RunReport::of(outcome) });
+        assert_eq!(code(Outcome::Success, Some(0)), 0);
+        assert_eq!(code(Outcome::Error, Some(42)), 42);
+        assert_eq!(code(Outcome::Error, Some(256)), FAILED, "a failure is never success");
+        assert_eq!(code(Outcome::Error, Some(-1)), 255);
+        assert_eq!(code(Outcome::Error, None), FAILED);
+        assert_eq!(code(Outcome::Trapped, None), BROKEN);
+        assert_eq!(code(Outcome::TimedOut, None), BROKEN);
+    }
+
+    #[test]
+    fn the_task_is_named_after_the_file_where_that_is_a_name() {
+        assert_eq!(name_for("/tmp/hello.wasm"), "hello");
+        assert_eq!(name_for("/tmp/-x.wasm"), FALLBACK_NAME);
+    }
+}

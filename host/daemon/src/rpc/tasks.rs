@@ -1,0 +1,312 @@
+//! `TaskUnit.*`.
+
+use bytes::Bytes;
+use jsonrpsee::core::{RpcResult, SubscriptionResult, async_trait};
+use jsonrpsee::types::ErrorObjectOwned;
+use jsonrpsee::{Extensions, PendingSubscriptionSink};
+use sha2::Digest;
+use taskhost_api::{
+    Accepted, AddRequest, AddTask, CancelRequest, Cancelled, DeleteMode, DeleteRequest, DeleteTask, Deleted,
+    EditRequest, GetRequest, ListRequest, Logs, LogsRequest, MAX_LIST_LIMIT, PluginRef, RunRequest, Runs, RunsRequest,
+    Started, Task, TaskList, TaskUnitApiServer, WatchRequest,
+};
+use taskhost_core::name::TaskName;
+use taskhost_core::outcome::{Outcome, RunId};
+use taskhost_core::plugin::{PluginRef as CorePluginRef, Sha256};
+use taskhost_core::ports::Actor;
+use taskhost_core::spec::{SpecError, TaskSpec};
+use taskhost_core::supervisor::{self, ListQuery, TaskError};
+
+use super::errors::to_rpc;
+use super::{Rpc, caller, convert, invalid_params, watch};
+use crate::access::Caller;
+use crate::upload::decode_base64;
+
+/// The bounds of `TaskUnit.Runs`.
+const DEFAULT_RUNS: u32 = 20;
+const MAX_RUNS: u32 = 1000;
+
+/// The bounds of `TaskUnit.Logs`.
+const DEFAULT_LOG_LINES: u32 = 100;
+const MAX_LOG_LINES: u32 = 10_000;
+
+/// About how many bytes of JSON one answer has at most: what would make it longer is left for the next page, or left out
+/// where there are no pages. The listeners bound answers too, but there it is an error.
+const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+
+#[async_trait]
+impl TaskUnitApiServer for Rpc {
+    async fn add(&self, extensions: &Extensions, request: AddTask) -> RpcResult<Accepted<Task>> {
+        let caller = caller(extensions)?;
+        match request {
+            AddTask::Name(name) => {
+                self.add_task(AddRequest { name, ..AddRequest::default() }, caller).await?;
+                Ok(Accepted::True)
+            }
+            AddTask::Spec(request) => self.add_task(*request, caller).await.map(Accepted::With),
+        }
+    }
+
+    async fn edit(&self, extensions: &Extensions, mut request: EditRequest) -> RpcResult<Task> {
+        let caller = caller(extensions)?;
+        let (plugin, stored) = match request.plugin.take() {
+            Some(plugin) => {
+                // Before a plugin is stored for an edit that can't be.
+                let patch = convert::edit_patch(request.clone(), None);
+                let now = self.host.get(&request.name).await.map_err(to_rpc)?;
+                TaskSpec::clone(&now.spec).patched(patch).map_err(|error| to_rpc(error.into()))?;
+                let (plugin, stored) = self.resolve(plugin, caller).await?;
+                (Some(plugin), stored)
+            }
+            None => (None, None),
+        };
+        let (name, if_revision) = (request.name.clone(), request.if_revision);
+        let edited = self.host.edit(&name, convert::edit_patch(request, plugin), if_revision, actor(caller)).await;
+        self.undo_on_error(stored, edited).await.map(|view| convert::task(view, false))
+    }
+
+    async fn delete(&self, extensions: &Extensions, request: DeleteTask) -> RpcResult<Accepted<Deleted>> {
+        let caller = caller(extensions)?;
+        match request {
+            DeleteTask::Name(name) => {
+                self.delete_task(DeleteRequest { name, ..DeleteRequest::default() }, caller).await?;
+                Ok(Accepted::True)
+            }
+            DeleteTask::Request(request) => self.delete_task(request, caller).await.map(Accepted::With),
+        }
+    }
+
+    async fn get(&self, request: GetRequest) -> RpcResult<Task> {
+        let view = self.host.get(&request.name).await.map_err(to_rpc)?;
+        Ok(convert::task(view, request.effective))
+    }
+
+    async fn list(&self, request: ListRequest) -> RpcResult<TaskList> {
+        let running = match request.state.as_deref() {
+            None => None,
+            Some("running") => Some(true),
+            Some("idle") => Some(false),
+            // A word of the wire that no task of this version answers to.
+            Some("paused") => return Ok(TaskList { tasks: Vec::new(), next_cursor: None }),
+            Some(_) => return Err(invalid_params("`state` is none of `idle`, `running` and `paused`", None)),
+        };
+        let selector = request.selector.as_deref().map(str::parse).transpose();
+        let query = ListQuery {
+            selector: selector.map_err(|error| invalid_params(format!("{error}"), None))?,
+            running,
+            last_outcome: outcome(request.outcome.as_deref())?,
+            after: request.cursor,
+            limit: limit(request.limit, MAX_LIST_LIMIT, MAX_LIST_LIMIT)?,
+        };
+        let (views, mut more) = self.host.list(query).await.map_err(to_rpc)?;
+        let mut tasks = Vec::with_capacity(views.len());
+        let mut room = MAX_ANSWER_BYTES;
+        for view in views {
+            let task = convert::task(view, false);
+            // The first one always fits, or there would be no end to the pages.
+            match room.checked_sub(json_bytes(&task)) {
+                None if !tasks.is_empty() => {
+                    more = true;
+                    break;
+                }
+                rest => room = rest.unwrap_or(0),
+            }
+            tasks.push(task);
+        }
+        let next_cursor = tasks.last().filter(|_| more).map(|task| task.spec.name.clone());
+        Ok(TaskList { tasks, next_cursor })
+    }
+
+    async fn run(&self, extensions: &Extensions, request: RunRequest) -> RpcResult<Started> {
+        caller(extensions)?;
+        let run = self.host.run(&request.name, request.wait).await.map_err(to_rpc)?;
+        Ok(Started { run: convert::run(run) })
+    }
+
+    async fn cancel(&self, extensions: &Extensions, request: CancelRequest) -> RpcResult<Cancelled> {
+        caller(extensions)?;
+        let run: Option<RunId> = request
+            .run_id
+            .map(|run| run.parse())
+            .transpose()
+            .map_err(|error| invalid_params(format!("`run_id` is none: {error}"), None))?;
+        let run = self.host.cancel(&request.name, run).await.map_err(to_rpc)?;
+        Ok(Cancelled { run_id: run.to_string() })
+    }
+
+    async fn runs(&self, request: RunsRequest) -> RpcResult<Runs> {
+        let limit = limit(request.limit, DEFAULT_RUNS, MAX_RUNS)?;
+        let outcome = outcome(request.outcome.as_deref())?;
+        let runs = self.host.runs(&request.name, outcome, limit).await.map_err(to_rpc)?;
+        let mut room = MAX_ANSWER_BYTES;
+        let runs = runs.into_iter().map(convert::run).take_while(|run| takes_room(&mut room, run)).collect();
+        Ok(Runs { runs })
+    }
+
+    async fn logs(&self, request: LogsRequest) -> RpcResult<Logs> {
+        let limit = limit(request.limit, DEFAULT_LOG_LINES, MAX_LOG_LINES)?;
+        let page = self.host.logs(&request.name, request.after_seq.unwrap_or(0), limit).await.map_err(to_rpc)?;
+        let mut room = MAX_ANSWER_BYTES;
+        // The newest lines are what was asked for.
+        let newest = page.lines.into_iter().rev().map(convert::line);
+        let mut lines: Vec<_> = newest.take_while(|line| takes_room(&mut room, line)).collect();
+        lines.reverse();
+        Ok(Logs { lines, dropped: page.dropped })
+    }
+
+    async fn watch(&self, pending: PendingSubscriptionSink, request: WatchRequest) -> SubscriptionResult {
+        watch::serve(&self.host, pending, request).await
+    }
+}
+
+impl Rpc {
+    async fn add_task(&self, request: AddRequest, caller: Caller) -> Result<Task, ErrorObjectOwned> {
+        let (now, replace) = (request.now, request.replace);
+        let mut spec = request.into_spec();
+        let plugin = std::mem::take(&mut spec.plugin);
+        if matches!(plugin, PluginRef::Wasm(_)) {
+            // Before a plugin is stored for a task that can't be.
+            self.check_addable(&spec, replace).await.map_err(to_rpc)?;
+        }
+        let (plugin, stored) = self.resolve(plugin, caller).await?;
+        let name = spec.name.clone();
+        let added = self.host.add(&name, convert::add_patch(spec, plugin), now, replace, actor(caller)).await;
+        self.undo_on_error(stored, added).await.map(|view| convert::task(view, false))
+    }
+
+    /// Whether a task of this definition could be added, whatever its plugin.
+    async fn check_addable(&self, spec: &taskhost_api::Spec, replace: bool) -> Result<(), TaskError> {
+        let name = TaskName::new(&spec.name).map_err(SpecError::from)?;
+        let defaults = TaskSpec::new(name.clone());
+        let plugin = defaults.plugin.clone();
+        defaults.patched(convert::add_patch(spec.clone(), plugin))?;
+        match self.host.get(&spec.name).await {
+            Ok(_) if !replace => Err(TaskError::Exists(name)),
+            _ => Ok(()),
+        }
+    }
+
+    async fn delete_task(&self, request: DeleteRequest, caller: Caller) -> Result<Deleted, ErrorObjectOwned> {
+        let mode = match request.mode {
+            DeleteMode::Cancel => supervisor::DeleteMode::Cancel,
+            DeleteMode::Wait => supervisor::DeleteMode::Wait,
+        };
+        match self.host.delete(&request.name, mode, actor(caller)).await {
+            Ok(()) => Ok(Deleted { deleted: true }),
+            Err(TaskError::NotFound(_)) if request.if_exists => Ok(Deleted { deleted: false }),
+            Err(error) => Err(to_rpc(error)),
+        }
+    }
+
+    /// Names a plugin as the core does; one that was sent along is stored first. The second part is that one, if the host
+    /// did not have it before.
+    async fn resolve(
+        &self,
+        plugin: PluginRef,
+        caller: Caller,
+    ) -> Result<(CorePluginRef, Option<Sha256>), ErrorObjectOwned> {
+        match plugin {
+            PluginRef::Builtin(name) => Ok((CorePluginRef::Builtin(name), None)),
+            PluginRef::Sha256(text) => {
+                let sha256 = text.parse().map_err(|error| invalid_params(format!("`plugin.sha256`: {error}"), None))?;
+                Ok((CorePluginRef::Sha256(sha256), None))
+            }
+            PluginRef::Wasm(base64) => {
+                let wasm = Bytes::from(decode_base64("plugin.wasm", &base64)?);
+                let sha256 = Sha256(sha2::Sha256::digest(&wasm).into());
+                let is_new = self.host.plugin(&sha256.to_string()).await.is_err();
+                self.host.put_plugin(wasm).await.map_err(to_rpc)?;
+                if is_new {
+                    tracing::info!(%sha256, uid = caller.uid, "plugin stored");
+                }
+                Ok((CorePluginRef::Sha256(sha256), is_new.then_some(sha256)))
+            }
+        }
+    }
+
+    /// Takes back the plugin that was stored for a change which failed: a half-done change leaves nothing.
+    async fn undo_on_error<T>(
+        &self,
+        stored: Option<Sha256>,
+        done: Result<T, TaskError>,
+    ) -> Result<T, ErrorObjectOwned> {
+        if let (Some(sha256), Err(_)) = (stored, &done)
+            && let Err(error) = self.host.delete_plugin(&sha256.to_string()).await
+        {
+            // Somebody uses it by now, or the store failed: `plugin prune` finds it.
+            tracing::debug!(%sha256, %error, "plugin of a failed change kept");
+        }
+        done.map_err(to_rpc)
+    }
+}
+
+fn actor(caller: Caller) -> Actor {
+    Actor::Uid(caller.uid)
+}
+
+fn outcome(text: Option<&str>) -> Result<Option<Outcome>, ErrorObjectOwned> {
+    text.map(|text| text.parse().map_err(|error| invalid_params(format!("`outcome`: {error}"), None))).transpose()
+}
+
+fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize, ErrorObjectOwned> {
+    match given.unwrap_or(default) {
+        limit if (1..=max).contains(&limit) => Ok(limit as usize),
+        limit => Err(invalid_params(format!("`limit` is {limit}; it must be from 1 to {max}"), None)),
+    }
+}
+
+/// Takes the room that a value needs in an answer; whether there was enough.
+fn takes_room(room: &mut usize, value: &impl serde::Serialize) -> bool {
+    match room.checked_sub(json_bytes(value)) {
+        Some(rest) => {
+            *room = rest;
+            true
+        }
+        None => false,
+    }
+}
+
+/// How many bytes a value has as JSON.
+fn json_bytes(value: &impl serde::Serialize) -> usize {
+    struct Count(usize);
+
+    impl std::io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0 += bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    let mut count = Count(0);
+    // What can't be written is found out when the answer is.
+    drop(serde_json::to_writer(&mut count, value));
+    count.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_limit_out_of_range_is_refused_with_the_range() {
+        assert_eq!(limit(None, 20, 1000).expect("the default"), 20);
+        assert_eq!(limit(Some(1000), 20, 1000).expect("the most"), 1000);
+        for given in [0, 1001] {
+            let error = limit(Some(given), 20, 1000).expect_err("out of range");
+            assert_eq!(error.message(), format!("`limit` is {given}; it must be from 1 to 1000"));
+        }
+    }
+
+    #[test]
+    fn room_is_counted_as_it_is_sent() {
+        let escaped = "\u{1b}".repeat(10);
+        assert_eq!(json_bytes(&escaped), serde_json::to_string(&escaped).expect("text is JSON").len());
+        let mut room = 10;
+        assert!(takes_room(&mut room, &"12345678"), "quotes count");
+        assert!(!takes_room(&mut room, &1));
+    }
+}

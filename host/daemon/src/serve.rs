@@ -1,0 +1,142 @@
+//! `taskhost serve`: the life of a host, from its configuration to its end.
+
+use std::io::{self, IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use jiff::Timestamp;
+use taskhost_core::ports::SystemClock;
+use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
+use taskhost_engine::{DEFAULT_POOL_SLOTS, EngineConfig, WasmEngine};
+use taskhost_store::SqliteStore;
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::ServeArgs;
+use crate::config::{Config, ConfigError, Surroundings};
+use crate::echo::Echo;
+use crate::listen::{BindError, Listeners};
+use crate::rpc::{About, Rpc};
+use crate::shutdown::{self, Signals};
+use crate::upload::PluginUploads;
+use crate::{Host, builtin, chain, failed_to};
+
+/// The exit code of wrong usage, as clap has it.
+const USAGE: u8 = 2;
+
+/// How many threads may block at once on files and the like.
+const MAX_BLOCKING_THREADS: usize = 64;
+
+pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
+    let file = args.config.take();
+    let environment = |name: &str| std::env::var_os(name);
+    let config = match Config::load(args.into_layer(), file, environment, &Surroundings::of_process()) {
+        Ok(config) => config,
+        Err(error) => return Ok(refuse(&error)),
+    };
+    log_to_stderr(&config.log);
+    // One thread for everything but tasks: those have threads of their own, a core each, and what is left to do here is
+    // small or waits. More threads would only take turns with the workers.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .build()
+        .context("failed to start the runtime")?;
+    runtime.block_on(run(config))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn run(config: Config) -> anyhow::Result<()> {
+    let store = Arc::new(SqliteStore::open(&config.data_dir)?);
+    let listeners = Listeners::bind(&config.listen, config.socket.as_deref()).await.map_err(bind_failed)?;
+    let addresses: Vec<String> = listeners.addresses().iter().map(ToString::to_string).collect();
+    announce(addresses.iter().map(|address| format!("listening on {address}")));
+
+    let host = start(&config, store).await?;
+    let mut signals = Signals::listen().context("failed to take over signals")?;
+    let echo = config.echo.unwrap_or_else(|| io::stdout().is_terminal());
+    let echo = echo.then(|| Echo::spawn(host.subscribe(true))).transpose().context("failed to start a thread")?;
+    let uploads = PluginUploads::new(&config.data_dir, host.clone()).context("failed to make the uploads folder")?;
+    let about = Arc::new(About { started_at: Timestamp::now(), listen: addresses });
+    let methods = Rpc { host: host.clone(), uploads: uploads.clone(), about }.into_methods()?;
+
+    let stop_rpc = CancellationToken::new();
+    let stopped = stop_rpc.clone().cancelled_owned();
+    let mut serving = tokio::spawn(listeners.serve(methods, uploads.clone(), config.access, stopped));
+    let sweeping = tokio::spawn(async move { uploads.sweep().await });
+    announce(["ready".to_owned()]);
+
+    let served_early = tokio::select! {
+        signal = signals.next() => {
+            tracing::info!(signal, grace = ?config.grace, "shutting down");
+            None
+        }
+        served = &mut serving => Some(served),
+    };
+    let closed = shutdown::stop_tasks(&host, config.grace, &mut signals).await;
+    stop_rpc.cancel();
+    let served = match served_early {
+        Some(served) => served,
+        None => serving.await,
+    };
+    sweeping.abort();
+    if let Some(echo) = echo {
+        echo.finish().await;
+    }
+    served.context("the listeners did not end well")?;
+    closed.context("failed to close the store")
+}
+
+/// Builds the engine on the store, and starts the tasks that the store has.
+async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host> {
+    let engine = WasmEngine::new(EngineConfig {
+        workers: config.workers,
+        pool_slots: DEFAULT_POOL_SLOTS,
+        cache_dir: Some(config.data_dir.join("cache")),
+        builtins: builtin::plugins(),
+        source: store.clone(),
+    })
+    .map_err(failed_to)?;
+    let supervisor = SupervisorConfig { workers: config.workers, cancel_grace: config.cancel_grace };
+    Supervisor::start(supervisor, Arc::new(engine), store, SystemClock).await.context("failed to start the tasks")
+}
+
+fn log_to_stderr(filter: &str) {
+    // It was checked with the rest of the configuration.
+    let filter = EnvFilter::new(filter);
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr)
+        .init();
+}
+
+/// Tells whoever started the host, line by line. A host whose stdout is closed runs all the same.
+fn announce(lines: impl IntoIterator<Item = String>) {
+    let mut stdout = io::stdout().lock();
+    let told = lines.into_iter().try_for_each(|line| writeln!(stdout, "{line}")).and_then(|()| stdout.flush());
+    if let Err(error) = told {
+        tracing::warn!(%error, "failed to write to stdout");
+    }
+}
+
+fn refuse(error: &ConfigError) -> ExitCode {
+    eprintln!("taskhost: {}", chain(error));
+    ExitCode::from(USAGE)
+}
+
+fn bind_failed(error: BindError) -> anyhow::Error {
+    let in_use = match &error {
+        BindError::Tcp { source, .. } | BindError::Unix { source, .. } => source.kind() == io::ErrorKind::AddrInUse,
+        BindError::UnixInUse(_) => true,
+        _ => false,
+    };
+    let error = failed_to(error);
+    if !in_use {
+        return error;
+    }
+    let hint = "another program listens there, perhaps another host (`taskctl host` asks it); stop it, or choose other \
+                addresses with --listen and --socket";
+    anyhow::Error::msg(format!("{error}\nhint: {hint}"))
+}

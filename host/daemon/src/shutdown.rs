@@ -1,0 +1,49 @@
+//! How the host ends: SIGTERM or Ctrl-C, and what is done then, in which order.
+//!
+//! 1. Changes are refused (`shutting_down`), and no due time starts a run any more.
+//! 2. Runs go on for up to the grace, then are stopped hard. A second signal skips the waiting.
+//! 3. History and logs are flushed, the last event is sent, the workers are joined, the store is closed.
+//! 4. RPC stops: answers that are owed are sent, connections closed, the socket's file removed.
+//! 5. The last lines of guests reach stdout.
+//!
+//! The supervisor does 1 to 3, [`crate::serve`] the rest.
+
+use std::io;
+use std::time::Duration;
+
+use taskhost_core::ports::StoreError;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use crate::Host;
+
+/// The signals that end the host.
+pub(crate) struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// Takes them over from the system, which would kill the process.
+    pub(crate) fn listen() -> io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    /// Waits for the next one; its name.
+    pub(crate) async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// Steps 1 to 3.
+pub(crate) async fn stop_tasks(host: &Host, grace: Duration, signals: &mut Signals) -> Result<(), StoreError> {
+    tokio::select! {
+        stopped = host.shutdown(grace) => stopped,
+        signal = signals.next() => {
+            tracing::warn!(signal, "stopping runs at once");
+            host.shutdown(Duration::ZERO).await
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! A connection that is a stream of JSON-RPC messages.
+//!
+//! One task does it all: read, cut into messages, call, write. Calls run side by side and are begun in the order in which
+//! they came; answers go out as they are ready. Nothing is read while too much is going on or the client does not read its
+//! answers, so a connection's memory is bounded whatever its client does.
+
+mod answer;
+mod dispatch;
+mod frame;
+mod message;
+
+use std::future::pending;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use futures_util::StreamExt;
+use futures_util::stream::{BoxStream, SelectAll};
+use jsonrpsee::server::Methods;
+use jsonrpsee::types::ErrorObjectOwned;
+use serde_json::value::RawValue;
+use taskhost_api::{ErrorCode, MAX_MESSAGE_BYTES};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_util::sync::CancellationToken;
+
+use self::dispatch::Step;
+pub(crate) use self::dispatch::{Dispatcher, MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, without_id};
+use self::frame::{FrameError, Framer};
+use crate::access::{Caller, Refusal};
+
+/// How many messages of one connection may be going on at once.
+const MAX_MESSAGES_IN_FLIGHT: usize = 64;
+
+/// How many bytes those may have together, unless one alone has more.
+const MAX_IN_FLIGHT_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
+
+/// How many bytes of answers may wait for the client before nothing more is done for it.
+const MAX_WAITING_BYTES: usize = 256 * 1024;
+
+/// How long a message may take from its first byte to its last. Between messages a connection may be silent for ever.
+pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long subscriptions are given to send what they have, and end, when the host stops.
+const SUBSCRIPTION_END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How long what a client still sends is thrown away after its connection was given up, so that it can read why: closing
+/// with bytes unread would take the answer away from it.
+const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Serves one connection until its client closes it, breaks the rules, or `stop` is called; then what is going on is
+/// finished and answered.
+pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
+    socket: S,
+    methods: Methods,
+    connection: u32,
+    caller: Caller,
+    stop: &CancellationToken,
+) -> io::Result<()> {
+    let dispatcher = Arc::new(Dispatcher::for_connection(methods, connection, caller));
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    let mut session = Session::new(dispatcher);
+
+    while !session.is_over() {
+        let (may_read, may_work) = (session.may_read(), session.may_work());
+        let message_deadline = session.message_deadline();
+        let subscriptions_deadline = session.subscriptions_deadline;
+        tokio::select! {
+            written = writer.write_buf(&mut session.waiting), if !session.waiting.is_empty() => {
+                if written? == 0 {
+                    return Err(io::ErrorKind::WriteZero.into());
+                }
+                if session.waiting.is_empty() {
+                    // A large answer's room is not kept for the small ones that follow.
+                    session.waiting = BytesMut::new();
+                }
+            }
+            Some((size, step)) = session.work.next(), if may_work => session.take(size, step),
+            read = reader.read_buf(session.framer.buffer()), if may_read => match read? {
+                0 => session.finish(Reading::Ended),
+                _ => session.received(),
+            },
+            () = at(message_deadline) => session.give_up(too_slow()),
+            () = stop.cancelled(), if session.reading == Reading::Open => session.finish(Reading::Stopped),
+            () = at(subscriptions_deadline) => session.work.clear(),
+        }
+    }
+
+    writer.write_all_buf(&mut session.waiting).await?;
+    writer.shutdown().await?;
+    if session.reading == Reading::GivenUp {
+        linger(&mut reader).await;
+    }
+    Ok(())
+}
+
+/// Answers the first message of somebody who may not call anything, and closes.
+pub(crate) async fn refuse<S: AsyncRead + AsyncWrite>(socket: S, refusal: Refusal) -> io::Result<()> {
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    let error = refusal.into();
+    let mut framer = Framer::new();
+    let answer = loop {
+        match framer.next() {
+            Ok(Some(message)) => break dispatch::refuse(&message, &error),
+            Err(_) => break without_id(error),
+            Ok(None) => {}
+        }
+        framer.make_room();
+        if reader.read_buf(framer.buffer()).await? == 0 {
+            return Ok(());
+        }
+    };
+    writer.write_all(answer.get().as_bytes()).await?;
+    writer.write_all(b"\n").await?;
+    writer.shutdown().await?;
+    linger(&mut reader).await;
+    Ok(())
+}
+
+/// What one connection has going on.
+struct Session {
+    dispatcher: Arc<Dispatcher>,
+    framer: Framer,
+    reading: Reading,
+    /// When the message that is being read began.
+    reading_since: Instant,
+    /// Every message that is going on, and every subscription; with the size of the message.
+    work: SelectAll<BoxStream<'static, (usize, Step)>>,
+    messages: usize,
+    message_bytes: usize,
+    /// What is to be written.
+    waiting: BytesMut,
+    /// When subscriptions that did not end by themselves are dropped; set when the host stops.
+    subscriptions_deadline: Option<Instant>,
+}
+
+/// Whether more is read from a client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Open,
+    /// The client has said all that it had to say.
+    Ended,
+    /// The host stops.
+    Stopped,
+    /// The client broke a rule and was told.
+    GivenUp,
+}
+
+impl Session {
+    fn new(dispatcher: Arc<Dispatcher>) -> Self {
+        Self {
+            dispatcher,
+            framer: Framer::new(),
+            reading: Reading::Open,
+            reading_since: Instant::now(),
+            work: SelectAll::new(),
+            messages: 0,
+            message_bytes: 0,
+            waiting: BytesMut::new(),
+            subscriptions_deadline: None,
+        }
+    }
+
+    /// Whether all is done that will be done; what waits is still to be written.
+    fn is_over(&self) -> bool {
+        match self.reading {
+            Reading::Open => false,
+            // Subscriptions have something to say yet: that the host stops.
+            Reading::Stopped => self.work.is_empty(),
+            // A connection that its client closed has nobody to hear of events.
+            Reading::Ended | Reading::GivenUp => self.messages == 0,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < MAX_WAITING_BYTES
+    }
+
+    fn may_work(&self) -> bool {
+        !self.work.is_empty() && self.has_room()
+    }
+
+    fn may_read(&self) -> bool {
+        self.reading == Reading::Open && self.has_room() && self.may_begin()
+    }
+
+    fn may_begin(&self) -> bool {
+        self.messages < MAX_MESSAGES_IN_FLIGHT && self.message_bytes < MAX_IN_FLIGHT_BYTES
+    }
+
+    /// When the message that is being read is given up. While it is not the client that is waited for, its time stands
+    /// still.
+    fn message_deadline(&mut self) -> Option<Instant> {
+        if !self.may_read() {
+            self.reading_since = Instant::now();
+            return None;
+        }
+        self.framer.is_within_value().then(|| self.reading_since + MESSAGE_TIMEOUT)
+    }
+
+    /// Begins every message that is whole.
+    fn received(&mut self) {
+        let mut is_new = !self.framer.is_within_value();
+        while self.reading == Reading::Open && self.may_begin() {
+            match self.framer.next() {
+                Ok(Some(message)) => {
+                    let size = message.len();
+                    let steps = Arc::clone(&self.dispatcher).dispatch(&message);
+                    self.work.push(steps.map(move |step| (size, step)).boxed());
+                    self.messages += 1;
+                    self.message_bytes += size;
+                    is_new = true;
+                }
+                Ok(None) => break,
+                Err(error) => self.give_up(unreadable(error)),
+            }
+        }
+        if is_new {
+            self.reading_since = Instant::now();
+        }
+        self.framer.make_room();
+    }
+
+    fn take(&mut self, size: usize, step: Step) {
+        match step {
+            Step::Event(event) => self.send(&event),
+            Step::Answered(answer) => {
+                if let Some(answer) = answer {
+                    self.send(&answer);
+                }
+                self.done(size);
+            }
+            Step::Closing(answer) => {
+                self.send(&answer);
+                self.done(size);
+                self.finish(Reading::GivenUp);
+            }
+        }
+    }
+
+    fn done(&mut self, size: usize) {
+        let could_read = self.may_begin();
+        self.messages -= 1;
+        self.message_bytes -= size;
+        if !could_read {
+            // What had come already was not looked at.
+            self.received();
+        }
+    }
+
+    fn send(&mut self, message: &RawValue) {
+        self.waiting.extend_from_slice(message.get().as_bytes());
+        self.waiting.extend_from_slice(b"\n");
+    }
+
+    /// Says why, reads nothing more, and finishes what is going on.
+    fn give_up(&mut self, error: ErrorObjectOwned) {
+        self.send(&without_id(error));
+        self.finish(Reading::GivenUp);
+    }
+
+    fn finish(&mut self, reading: Reading) {
+        match reading {
+            Reading::Ended if self.framer.is_within_value() => {
+                let error = ErrorCode::ParseError.to_error("parse error: the connection ended within a message", None);
+                self.send(&without_id(error));
+            }
+            Reading::Stopped => self.subscriptions_deadline = Some(Instant::now() + SUBSCRIPTION_END_TIMEOUT),
+            _ => {}
+        }
+        self.reading = reading;
+    }
+}
+
+async fn at(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline).await,
+        None => pending().await,
+    }
+}
+
+async fn linger<R: AsyncRead + Unpin>(reader: &mut R) {
+    let mut nowhere = tokio::io::sink();
+    // How the client ends, or whether it does in time, changes nothing any more.
+    drop(timeout(LINGER_TIMEOUT, tokio::io::copy(reader, &mut nowhere)).await);
+}
+
+fn unreadable(error: FrameError) -> ErrorObjectOwned {
+    let (code, hint) = match error {
+        FrameError::TooLarge => (
+            ErrorCode::TooLarge,
+            Some("send large plugins with `PUT /plugins/{sha256}` or in pieces with `Plugin.Put`"),
+        ),
+        FrameError::TooDeep | FrameError::Garbage(_) => (ErrorCode::ParseError, None),
+    };
+    code.to_error(error.to_string(), hint.map(str::to_owned))
+}
+
+fn too_slow() -> ErrorObjectOwned {
+    let message = format!("parse error: a message did not end within {} s", MESSAGE_TIMEOUT.as_secs());
+    ErrorCode::ParseError.to_error(message, None)
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+pub(crate) mod toy;

@@ -1,0 +1,228 @@
+//! Carries calls to their methods and answers back.
+//!
+//! `Methods::raw_json_request` of jsonrpsee would do for one call alone; here are batches, notifications, ids as they were
+//! sent, limits, and both dialects, over the same callbacks. The stream and HTTP POST are served by this; WebSockets
+//! by jsonrpsee itself.
+
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+use jsonrpsee::core::id_providers::RandomIntegerIdProvider;
+use jsonrpsee::server::{
+    BoundedSubscriptions, ConnectionId, Extensions, MethodCallback, MethodResponse, MethodSink, Methods,
+    SubscriptionState,
+};
+use jsonrpsee::types::{ErrorObjectOwned, Id, Params};
+use serde_json::value::RawValue;
+use taskhost_api::ErrorCode;
+use tokio::sync::mpsc;
+
+use super::answer::{self, Outcome};
+use super::message::{self, Call, Message, Request};
+use crate::access::Caller;
+use crate::normalise;
+
+/// The largest answer that is sent, in bytes: a full page of tasks with much in them.
+pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many subscriptions one connection may have.
+pub(crate) const MAX_SUBSCRIPTIONS: u32 = 64;
+
+/// How many messages of a subscription wait beside what its handler keeps back. The connection's own queue comes after.
+const SUBSCRIPTION_QUEUE_MESSAGES: usize = 1;
+
+/// The id that jsonrpsee is given; answers get the one that was sent.
+const STAND_IN_ID: Id<'static> = Id::Number(0);
+
+/// Answers the calls of one connection, or of one HTTP request.
+pub(crate) struct Dispatcher {
+    methods: Methods,
+    connection: ConnectionId,
+    extensions: Extensions,
+    /// `None` where nothing can be sent but one answer.
+    subscriptions: Option<BoundedSubscriptions>,
+}
+
+/// Something to send.
+pub(super) enum Step {
+    /// The message is done with; the answer, if there is one.
+    Answered(Option<Box<RawValue>>),
+    /// The same, and nothing that follows on this connection can be understood.
+    Closing(Box<RawValue>),
+    /// From a subscription.
+    Event(Box<RawValue>),
+}
+
+impl Dispatcher {
+    pub(super) fn for_connection(methods: Methods, connection: u32, caller: Caller) -> Self {
+        let subscriptions = Some(BoundedSubscriptions::new(MAX_SUBSCRIPTIONS));
+        Self::new(methods, connection, caller, subscriptions)
+    }
+
+    pub(crate) fn for_one_answer(methods: Methods, connection: u32, caller: Caller) -> Self {
+        Self::new(methods, connection, caller, None)
+    }
+
+    fn new(methods: Methods, connection: u32, caller: Caller, subscriptions: Option<BoundedSubscriptions>) -> Self {
+        let connection = ConnectionId::from(connection);
+        let mut extensions = Extensions::new();
+        extensions.insert(caller);
+        extensions.insert(connection);
+        Self { methods, connection, extensions, subscriptions }
+    }
+
+    /// Answers one message where nothing can follow its answer; `None` if it has none.
+    pub(crate) async fn answer(&self, message: &[u8]) -> Option<Box<RawValue>> {
+        match message::parse(message) {
+            Message::Single(request) => self.single(request, Within::Message).await.0,
+            Message::Batch(requests) => self.batch(requests).await,
+            Message::Invalid(error) | Message::Unreadable(error) => Some(without_id(error)),
+        }
+    }
+
+    /// What comes of one message: one answer, and then the events of a subscription, if it was one.
+    ///
+    /// The method is called when the stream is first polled.
+    pub(super) fn dispatch(self: Arc<Self>, message: &[u8]) -> BoxStream<'static, Step> {
+        match message::parse(message) {
+            Message::Single(request) => {
+                let answered = async move { self.single(request, Within::Message).await };
+                stream::once(answered)
+                    .flat_map(|(answer, events)| {
+                        let events = stream::unfold(events, |mut events| async move {
+                            let event = events.as_mut()?.recv().await?;
+                            Some((Step::Event(event), events))
+                        });
+                        stream::iter([Step::Answered(answer)]).chain(events)
+                    })
+                    .boxed()
+            }
+            Message::Batch(requests) => stream::once(async move { Step::Answered(self.batch(requests).await) }).boxed(),
+            Message::Invalid(error) => stream::iter([Step::Answered(Some(without_id(error)))]).boxed(),
+            Message::Unreadable(error) => stream::iter([Step::Closing(without_id(error))]).boxed(),
+        }
+    }
+
+    /// One after the other, so that a batch may build on its own beginning. Pipelined messages run side by side.
+    async fn batch(&self, requests: Vec<Request>) -> Option<Box<RawValue>> {
+        let mut text = String::from("[");
+        for request in requests {
+            let Some(answer) = self.single(request, Within::Batch).await.0 else { continue };
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.push_str(answer.get());
+            if text.len() > MAX_ANSWER_BYTES {
+                let hint = Some("send smaller batches".to_owned());
+                let error =
+                    ErrorCode::TooLarge.to_error("the answers to this batch are larger than the host sends", hint);
+                return Some(without_id(error));
+            }
+        }
+        if text.len() == 1 {
+            return None;
+        }
+        text.push(']');
+        Some(RawValue::from_string(text).expect("answers between brackets and commas are JSON"))
+    }
+
+    async fn single(&self, request: Request, within: Within) -> (Option<Box<RawValue>>, Option<Events>) {
+        let Request { dialect, id, call } = request;
+        let (outcome, events) = match call {
+            Ok(call) => self.call(call, id.is_some(), within).await,
+            Err(error) => (Err(error), None),
+        };
+        (id.map(|id| answer::write(dialect, &id, &outcome)), events)
+    }
+
+    async fn call(&self, call: Call, answered: bool, within: Within) -> (Outcome, Option<Events>) {
+        let Some((_, method)) = self.methods.method_with_name(&call.method) else {
+            return (Err(normalise::unknown_method(&call.method)), None);
+        };
+        let params = match normalise::parameters(call.params.as_deref()) {
+            Ok(params) => params,
+            Err(error) => return (Err(error), None),
+        };
+        let params = Params::new(Some(&params));
+        let extensions = self.extensions.clone();
+        let response = match method {
+            MethodCallback::Sync(method) => method(STAND_IN_ID, params, MAX_ANSWER_BYTES, extensions),
+            MethodCallback::Async(method) => {
+                method(STAND_IN_ID, params.into_owned(), self.connection, MAX_ANSWER_BYTES, extensions).await
+            }
+            MethodCallback::Unsubscription(method) => {
+                method(STAND_IN_ID, params, self.connection, MAX_ANSWER_BYTES, extensions)
+            }
+            MethodCallback::Subscription(method) => {
+                let permit = match self.subscription_permit(answered, within) {
+                    Ok(permit) => permit,
+                    Err(error) => return (Err(error), None),
+                };
+                let state = SubscriptionState {
+                    conn_id: self.connection,
+                    id_provider: &RandomIntegerIdProvider,
+                    subscription_permit: permit,
+                };
+                let (sink, events) = mpsc::channel(SUBSCRIPTION_QUEUE_MESSAGES);
+                let response = method(STAND_IN_ID, params, MethodSink::new(sink), state, extensions).await;
+                return subscribed(&response, events).await;
+            }
+        };
+        (answer::outcome_of(response.as_ref()), None)
+    }
+
+    fn subscription_permit(
+        &self,
+        answered: bool,
+        within: Within,
+    ) -> Result<jsonrpsee::server::SubscriptionPermit, ErrorObjectOwned> {
+        let refused = |why: &str, hint: &str| Err(ErrorCode::InvalidRequest.to_error(why, Some(hint.to_owned())));
+        if within == Within::Batch {
+            return refused("a subscription can't be part of a batch", "send it by itself");
+        }
+        if !answered {
+            return refused("a subscription can't be a notification", "give it an id");
+        }
+        let Some(subscriptions) = &self.subscriptions else {
+            return refused("a subscription needs a connection that stays", "use a WebSocket, or the JSON stream");
+        };
+        subscriptions.acquire().ok_or_else(|| {
+            let message = format!("a connection may have at most {MAX_SUBSCRIPTIONS} subscriptions");
+            ErrorCode::Busy.to_error(message, Some("unsubscribe, or open another connection".to_owned()))
+        })
+    }
+}
+
+/// The messages of a subscription, as they are sent.
+type Events = mpsc::Receiver<Box<RawValue>>;
+
+/// Where a request stands.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    Message,
+    Batch,
+}
+
+/// Takes the answer to a subscription out of its events, where jsonrpsee puts a copy, so that it can have its own id.
+async fn subscribed(response: &MethodResponse, mut events: Events) -> (Outcome, Option<Events>) {
+    if response.is_subscription() {
+        events.recv().await;
+    }
+    (answer::outcome_of(response.as_ref()), response.is_success().then_some(events))
+}
+
+/// An answer to what has no id that anybody could know.
+pub(crate) fn without_id(error: ErrorObjectOwned) -> Box<RawValue> {
+    answer::write(message::Dialect::V2, RawValue::NULL, &Err(error))
+}
+
+/// The answer to somebody who may not call anything: the same error whatever was asked, in the dialect that came.
+pub(super) fn refuse(message: &[u8], error: &ErrorObjectOwned) -> Box<RawValue> {
+    match message::parse(message) {
+        Message::Single(Request { dialect, id, .. }) => {
+            answer::write(dialect, id.as_deref().unwrap_or(RawValue::NULL), &Err(error.clone()))
+        }
+        Message::Batch(_) | Message::Invalid(_) | Message::Unreadable(_) => without_id(error.clone()),
+    }
+}

@@ -1,0 +1,51 @@
+//! A host for tests: the real supervisor, engine and store in a directory that goes with it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use taskhost_core::ports::SystemClock;
+use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
+use taskhost_engine::{EngineConfig, WasmEngine};
+use taskhost_store::SqliteStore;
+use tempfile::TempDir;
+
+use crate::upload::PluginUploads;
+use crate::{Host, builtin};
+
+/// Enough for a test, and quick to set up.
+const POOL_SLOTS: u32 = 8;
+
+pub(crate) struct TestHost {
+    pub(crate) host: Host,
+    pub(crate) uploads: PluginUploads,
+    dir: TempDir,
+}
+
+impl TestHost {
+    pub(crate) async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let host = start_in(dir.path()).await;
+        let uploads = PluginUploads::new(dir.path(), host.clone()).expect("an uploads folder");
+        Self { host, uploads, dir }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.host.shutdown(Duration::from_secs(1)).await.expect("the store closes");
+        self.dir.close().expect("the directory goes");
+    }
+}
+
+async fn start_in(dir: &Path) -> Host {
+    let store = Arc::new(SqliteStore::open(dir).expect("a new store"));
+    let engine = WasmEngine::new(EngineConfig {
+        workers: 1,
+        pool_slots: POOL_SLOTS,
+        cache_dir: None,
+        builtins: builtin::plugins(),
+        source: store.clone(),
+    });
+    let config = SupervisorConfig { workers: 1, cancel_grace: Duration::from_millis(100) };
+    let engine = Arc::new(engine.expect("an engine"));
+    Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts")
+}
