@@ -1,7 +1,7 @@
 //! Tasks, their schedules, and what becomes of their due times.
 //!
 //! This crate decides *when* and *what*; it knows no wasm, no wire, no SQL, no environment. Those are handed in through
-//! [`ports`]. The rules are in [`unit`], a state machine without I/O; [`worker`] drives many of them on one thread;
+//! [`ports`]. The rules are in [`mod@unit`], a state machine without I/O; `worker` drives many of them on one thread;
 //! [`supervisor`] is the door for everybody else.
 
 pub mod events;

@@ -27,7 +27,8 @@ impl Echo {
     pub(crate) fn spawn(events: EventStream) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let write = move || {
-            let stdout = BufWriter::new(io::stdout().lock());
+            // Not locked for good: others have a word to say on it too.
+            let stdout = BufWriter::new(io::stdout());
             if let Err(error) = runtime.block_on(echo(events, stdout)) {
                 tracing::warn!(%error, "no more lines of guests are written to stdout");
             }

@@ -1,7 +1,7 @@
 //! The daemon: configuration, listeners, RPC handlers, shutdown; and the commands that need no daemon.
 //!
-//! What a request meets on its way: [`listen`] (who are you, what do you speak) → [`stream`] or [`http`] (messages) →
-//! [`normalise`] (one shape for every dialect) → `rpc` (the handlers) → the core's supervisor. No rule about tasks lives
+//! What a request meets on its way: [`listen`] (who are you, what do you speak) → `stream` or [`http`] (messages) →
+//! `normalise` (one shape for every dialect) → `rpc` (the handlers) → the core's supervisor. No rule about tasks lives
 //! here, and nothing about wasm but the bytes of the built-in plugins.
 
 pub mod access;

@@ -2,7 +2,7 @@
 //!
 //! A staged plugin is a file without a name in the data directory's `uploads/`: it is gone when it is dropped and when the
 //! process dies, so that nothing is ever left to clear away. Its hash is taken as the pieces come, which is why they must
-//! come in order. [`Staging`] keeps the pieces and knows nothing of plugins; [`PluginUploads`] hands what is whole to the
+//! come in order. `Staging` keeps the pieces and knows nothing of plugins; [`PluginUploads`] hands what is whole to the
 //! supervisor.
 
 use std::collections::HashMap;
