@@ -72,8 +72,16 @@
 //! its standard library can't print, sleep or read arguments: [`println!`], [`eprintln!`], [`sleep`] and [`args`] of this
 //! crate do, on both. Off wasm they are those of the standard library, so that the function of a plugin can be tested
 //! like any other.
+//!
+//! # Memory
+//!
+//! With the default feature `arena`, the first allocations of a run come from memory that the instance begins with, since a
+//! run that never grows its memory costs the host a fraction of one that does. Turn it off to bring an allocator of your own.
 
 mod answer;
+#[cfg(all(target_family = "wasm", feature = "arena"))]
+#[expect(unsafe_code, reason = "an allocator hands out memory")]
+mod arena;
 #[doc(hidden)]
 pub mod bindings;
 pub mod context;
