@@ -1,0 +1,23 @@
+//! The real programs, end to end: `taskhost` and `taskctl` as they are shipped, each test with a host of its own.
+//!
+//! Rules are tested in the crates; here it is shown that the parts are wired together, and what is promised to users: what
+//! survives a crash, what bad input is answered with, what a hostile plugin can't do. See `tests/README.md`.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_plugins;
+mod bad_requests;
+mod bad_specs;
+mod commands;
+mod crash;
+mod damage;
+mod full_disk;
+mod go_dialect;
+mod hostile;
+mod http;
+mod lifecycle;
+mod offline;
+mod permission;
+mod stream;
+mod upload;
