@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
 
 /// Which plugin a task runs. Exactly one member.
-#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginRef {
     /// One that the host brings along: `ticker`.
@@ -18,6 +18,25 @@ pub enum PluginRef {
     /// The plugin itself, in base64. For small ones: the message as a whole is bounded by
     /// [`MAX_MESSAGE_BYTES`](crate::MAX_MESSAGE_BYTES). Stored as `sha256`.
     Wasm(String),
+}
+
+impl<'de> Deserialize<'de> for PluginRef {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Members {
+            builtin: Option<String>,
+            sha256: Option<String>,
+            wasm: Option<String>,
+        }
+
+        match Members::deserialize(deserializer)? {
+            Members { builtin: Some(name), sha256: None, wasm: None } => Ok(Self::Builtin(name)),
+            Members { builtin: None, sha256: Some(sha256), wasm: None } => Ok(Self::Sha256(sha256)),
+            Members { builtin: None, sha256: None, wasm: Some(wasm) } => Ok(Self::Wasm(wasm)),
+            _ => Err(de::Error::custom("a plugin has exactly one of the members `builtin`, `sha256` and `wasm`")),
+        }
+    }
 }
 
 impl Default for PluginRef {

@@ -32,7 +32,7 @@ pub enum TaskError {
     Spec(#[from] SpecError),
     #[error(transparent)]
     Plugin(#[from] PluginError),
-    #[error("plugin {plugin} is used by {tasks} tasks, `{example}` among them")]
+    #[error("plugin {plugin} is in use (tasks: {tasks}, `{example}` among them)")]
     PluginInUse { plugin: Sha256, tasks: u64, example: TaskName },
     #[error(transparent)]
     Store(#[from] StoreError),

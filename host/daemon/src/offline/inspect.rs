@@ -3,12 +3,17 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use anyhow::Context as _;
+use bytes::Bytes;
 use serde_json::{Value, json};
-use taskhost_engine::Inspection;
+use taskhost_core::plugin::PluginError;
+use taskhost_core::ports::Engine;
+use taskhost_engine::{Inspection, Problem};
 
-use super::read_plugin;
+use super::{engine_for, read_plugin};
 use crate::args::{InspectArgs, Output};
 use crate::echo::printable;
+use crate::failed_to;
 
 pub(crate) const EXIT_CODES: &str =
     "Exit codes: 0 a host would run it, 5 it would refuse it, 1 the file can't be read.";
@@ -17,13 +22,28 @@ pub(crate) const EXIT_CODES: &str =
 const REFUSED: u8 = 5;
 
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
-    let found = taskhost_engine::inspect(&read_plugin(&args.file)?);
+    let wasm = read_plugin(&args.file)?;
+    let mut found = taskhost_engine::inspect(&wasm);
+    if found.problems.is_empty() {
+        found.problems.extend(refusal(wasm)?);
+    }
     let text = match args.output {
         Output::Table => table(&found),
         Output::Json => format!("{:#}\n", json(&found)),
     };
     io::stdout().write_all(text.as_bytes())?;
     Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
+}
+
+/// Why the engine does not take what looks like a plugin: only compiling tells whether the types of its functions fit.
+fn refusal(wasm: Bytes) -> anyhow::Result<Option<Problem>> {
+    let engine = engine_for(wasm.clone()).map_err(failed_to)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build().context("failed to start the runtime")?;
+    Ok(match runtime.block_on(engine.admit(wasm)) {
+        Ok(_) => None,
+        Err(PluginError::Invalid { message, hint }) => Some(Problem { message, hint }),
+        Err(error) => Some(Problem { message: error.to_string(), hint: None }),
+    })
 }
 
 fn table(found: &Inspection) -> String {
@@ -68,8 +88,6 @@ fn json(found: &Inspection) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
 
     #[test]
@@ -79,6 +97,14 @@ mod tests {
         assert!(table.starts_with("kind     task component\n"), "{table}");
         assert!(table.ends_with("verdict  a host would run it\n"), "{table}");
         assert!(table.contains("exports  taskhost:plugin/guest@"), "{table}");
+    }
+
+    #[test]
+    fn a_function_of_the_wrong_type_is_found_by_compiling() {
+        let wasm = Bytes::from_static(include_bytes!("../../../../tests/guests/wrong-signature.wat"));
+        assert!(taskhost_engine::inspect(&wasm).problems.is_empty(), "it looks like a plugin");
+        let problem = refusal(wasm).expect("an engine").expect("it is refused");
+        assert!(problem.message.contains("run"), "{problem:?}");
     }
 
     #[test]

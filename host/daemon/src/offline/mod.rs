@@ -6,10 +6,14 @@ pub(crate) mod run;
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use taskhost_api::MAX_PLUGIN_BYTES;
+use taskhost_core::plugin::{PluginError, Sha256};
+use taskhost_core::ports::PluginSource;
+use taskhost_engine::{EngineConfig, EngineError, WasmEngine};
 
 /// Reads a plugin's file, if it is no larger than a host accepts.
 fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
@@ -23,4 +27,19 @@ fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
         path.display()
     );
     Ok(wasm.into())
+}
+
+/// An engine for one plugin, which keeps nothing.
+fn engine_for(wasm: Bytes) -> Result<WasmEngine, EngineError> {
+    let source = Arc::new(OneFile(wasm));
+    WasmEngine::new(EngineConfig { workers: 1, pool_slots: 1, cache_dir: None, builtins: Vec::new(), source })
+}
+
+/// Where that engine finds the plugin.
+struct OneFile(Bytes);
+
+impl PluginSource for OneFile {
+    fn read(&self, _plugin: Sha256) -> Result<Bytes, PluginError> {
+        Ok(self.0.clone())
+    }
 }

@@ -13,12 +13,11 @@ use taskhost_core::events::{Event, EventBus, EventKind, EventStream, Next};
 use taskhost_core::log::{LogLine, Stream, TaskLog};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, Reason, RunId, RunReport, TaskId};
-use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
-use taskhost_core::ports::{Attempt, Clock, Engine, PluginSource, RunControl, Runner, SystemClock};
+use taskhost_core::plugin::{PluginError, PluginRef};
+use taskhost_core::ports::{Attempt, Clock, Engine, RunControl, Runner, SystemClock};
 use taskhost_core::spec::{SpecPatch, TaskSpec};
-use taskhost_engine::{EngineConfig, WasmEngine};
 
-use super::read_plugin;
+use super::{engine_for, read_plugin};
 use crate::args::RunArgs;
 use crate::echo::printable;
 use crate::failed_to;
@@ -74,14 +73,7 @@ fn spec(args: &RunArgs) -> anyhow::Result<TaskSpec> {
 }
 
 async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Result<ExitCode> {
-    let engine = WasmEngine::new(EngineConfig {
-        workers: 1,
-        pool_slots: 1,
-        cache_dir: None,
-        builtins: Vec::new(),
-        source: Arc::new(OneFile(wasm.clone())),
-    })
-    .map_err(failed_to)?;
+    let engine = engine_for(wasm.clone()).map_err(failed_to)?;
     let facts = match engine.admit(wasm).await {
         Ok(facts) => facts,
         Err(error) => return Ok(refuse(&error)),
@@ -118,15 +110,6 @@ async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Resul
     printer.finish();
     tell(&last);
     Ok(ExitCode::from(exit_code(&last)))
-}
-
-/// Where the engine finds the one plugin.
-struct OneFile(Bytes);
-
-impl PluginSource for OneFile {
-    fn read(&self, _plugin: Sha256) -> Result<Bytes, PluginError> {
-        Ok(self.0.clone())
-    }
 }
 
 fn refuse(error: &PluginError) -> ExitCode {

@@ -1,0 +1,106 @@
+//! Puts tasks onto a host, as a client would: over one connection, many calls on the way at a time.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use jsonrpsee::core::client::Client;
+use taskhost_api::{AddRequest, AddTask, ListRequest, PluginRef, Schedule, TaskUnitApiClient};
+
+use crate::host::Host;
+
+/// How many calls are on the way at once.
+const PIPELINED_CALLS: usize = 128;
+
+/// How often a host is asked whether it has come as far as is waited for.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long tasks may take to begin to run, beyond their interval.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A program that never comes to an end.
+const SPINNER_WAT: &str = include_str!("../../../tests/guests/spin.wat");
+
+/// A spinner runs until its deadline, and again a second later: nearly all of them spin at any time, and what it costs to
+/// stop them and to start them again is measured too.
+const SPINNER_TIMEOUT: &str = "19s";
+const SPINNER_EVERY: &str = "20s";
+
+/// Adds this many tasks with the built-in plugin; answers how long that took.
+pub(crate) async fn add_tickers(client: &Client, tasks: u32, every: &str) -> anyhow::Result<Duration> {
+    let started = Instant::now();
+    let requests = (0..tasks).map(|number| ticker(&format!("tick-{number}"), every));
+    add_all(client, requests).await?;
+    Ok(started.elapsed())
+}
+
+/// A task with the built-in plugin.
+pub(crate) fn ticker(name: &str, every: &str) -> AddRequest {
+    AddRequest { name: name.to_owned(), schedules: Some(vec![schedule(every)]), ..AddRequest::default() }
+}
+
+/// Adds tasks that never come to an end, and waits until all are in the slow lane.
+pub(crate) async fn add_spinners(host: &Host, spinners: u32) -> anyhow::Result<()> {
+    let requests = (0..spinners).map(|number| AddRequest {
+        name: format!("spin-{number}"),
+        plugin: PluginRef::Wasm(BASE64_STANDARD.encode(SPINNER_WAT)),
+        schedules: Some(vec![schedule(SPINNER_EVERY)]),
+        timeout: Some(SPINNER_TIMEOUT.to_owned()),
+        labels: Some([spinner_label()].into()),
+        now: true,
+        ..AddRequest::default()
+    });
+    add_all(host.client(), requests).await?;
+    let deadline = Instant::now() + BEGIN_TIMEOUT;
+    while host.info().await?.slow_lane < spinners.into() {
+        pause(deadline).await.context("the spinners do not spin")?;
+    }
+    Ok(())
+}
+
+/// How many due times of spinners ended with this outcome.
+pub(crate) async fn spinners_ended(client: &Client, outcome: &str) -> anyhow::Result<u64> {
+    let (key, value) = spinner_label();
+    let request = ListRequest { selector: Some(format!("{key}={value}")), ..ListRequest::default() };
+    let list = client.list(request).await.context("failed to list the spinners")?;
+    Ok(list.tasks.iter().filter_map(|task| task.counts.get(outcome)).sum())
+}
+
+/// Waits until the host has finished as many runs more as there are tasks.
+pub(crate) async fn wait_until_ticking(host: &Host, tasks: u32, every: Duration) -> anyhow::Result<()> {
+    let runs = async || anyhow::Ok(host.info().await?.runs.values().sum::<u64>());
+    let goal = runs().await? + u64::from(tasks);
+    let deadline = Instant::now() + every + BEGIN_TIMEOUT;
+    while runs().await? < goal {
+        pause(deadline).await.context("the tasks do not tick")?;
+    }
+    Ok(())
+}
+
+async fn add_all(client: &Client, requests: impl Iterator<Item = AddRequest>) -> anyhow::Result<()> {
+    let calls = stream::iter(requests).map(async |request| {
+        let name = request.name.clone();
+        let added = client.add(AddTask::Spec(Box::new(request))).await;
+        added.map(drop).with_context(|| format!("failed to add `{name}`"))
+    });
+    calls.buffer_unordered(PIPELINED_CALLS).try_collect().await
+}
+
+fn schedule(every: &str) -> Schedule {
+    Schedule { every: Some(every.to_owned()) }
+}
+
+fn spinner_label() -> (String, String) {
+    ("bench".to_owned(), "spinner".to_owned())
+}
+
+/// Waits before the host is asked again.
+async fn pause(deadline: Instant) -> anyhow::Result<()> {
+    if Instant::now() > deadline {
+        bail!("the host was waited for in vain");
+    }
+    tokio::time::sleep(POLL_INTERVAL).await;
+    Ok(())
+}

@@ -1,0 +1,59 @@
+//! How long a host with many tasks is away: killed, and stopped as it should be.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use super::Bench;
+use crate::host::{End, Host, Place};
+use crate::load;
+use crate::report::{Section, Unit, ms, quantile};
+
+/// The longest that a host may take from exec until all its tasks are registered.
+const READY_GOAL_MS: f64 = 1000.0;
+
+pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
+    let args = bench.args;
+    let place = bench.place()?;
+    let host = place.start().await?;
+    let empty = host.ready_after();
+    let loaded = load(&host, bench).await;
+    let (mut host, ()) = host.survived(loaded).await?;
+    let mut killed = Vec::new();
+    let mut stopped = Vec::new();
+    let mut draining = Vec::new();
+    for _ in 0..args.restarts {
+        (host, _) = restart(&place, host, End::Kill, args.tasks).await?;
+        killed.push(host.ready_after());
+        let drained;
+        (host, drained) = restart(&place, host, End::Terminate, args.tasks).await?;
+        stopped.push(host.ready_after());
+        draining.push(drained);
+    }
+    host.end(End::Terminate).await?;
+
+    let title = format!("restart with {} tasks, every {}", args.tasks, args.every());
+    let flags = format!("--tasks {} --every {} --restarts {}", args.tasks, args.every(), args.restarts);
+    let mut section = Section::new(title, bench.command("restart", &flags));
+    section.figure("ready without tasks, from exec", ms(empty), Unit::Ms);
+    section.figure("ready after SIGKILL, median", ms(quantile(&mut killed, 0.5)), Unit::Ms);
+    section.goal("ready after SIGKILL, slowest", ms(quantile(&mut killed, 1.0)), Unit::Ms, READY_GOAL_MS);
+    section.figure("ready after SIGTERM, median", ms(quantile(&mut stopped, 0.5)), Unit::Ms);
+    section.goal("ready after SIGTERM, slowest", ms(quantile(&mut stopped, 1.0)), Unit::Ms, READY_GOAL_MS);
+    section.figure("draining at SIGTERM, slowest", ms(quantile(&mut draining, 1.0)), Unit::Ms);
+    Ok(section)
+}
+
+async fn load(host: &Host, bench: &Bench<'_>) -> anyhow::Result<()> {
+    load::add_tickers(host.client(), bench.args.tasks, &bench.args.every()).await?;
+    load::wait_until_ticking(host, bench.args.tasks, bench.args.every).await
+}
+
+/// Ends the host and starts the next, which must have the tasks from its first moment on.
+async fn restart(place: &Place, host: Host, how: End, tasks: u32) -> anyhow::Result<(Host, Duration)> {
+    let ending = host.end(how).await?;
+    let host = place.start().await?;
+    let registered = host.info().await?.tasks;
+    ensure!(registered == u64::from(tasks), "the host is ready with {registered} of {tasks} tasks");
+    Ok((host, ending))
+}
