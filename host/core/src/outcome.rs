@@ -250,7 +250,7 @@ pub struct RunMore {
     pub detail: Option<Box<str>>,
     pub result: Option<Box<str>>,
     pub exit_code: Option<i32>,
-    /// How many due times in a row, from `due` on, this record stands for beyond the first: `missed` ones.
+    /// How many due times from `due` on this record stands for beyond the first: `missed` or `skipped` ones.
     pub further: u64,
 }
 

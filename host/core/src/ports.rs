@@ -228,7 +228,7 @@ pub struct Definition {
     pub spec: Arc<TaskSpec>,
     /// When it was added: the anchor of its `every` schedules.
     pub added_at: Time,
-    /// Whether `added_at` is itself a due time (`add --now`).
+    /// Whether `added_at` is itself a due time (`add --now`). Passed over if the host ends before it has run.
     pub due_at_once: bool,
 }
 

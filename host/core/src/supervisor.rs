@@ -2,12 +2,14 @@
 //!
 //! Every change goes the same way: under the lock of the name's shard it is checked against the task as its worker has it,
 //! the plugin is made ready, the store makes the change durable, and only then the worker acts on it and the caller is
-//! answered. So a change that was answered is never lost, and one that was refused never happened.
+//! answered. So a change that was answered is never lost, and one that was refused never happened. A change is a task of its own:
+//! a caller that goes away in the middle leaves no store and worker that disagree.
 
 mod plugins;
 mod view;
 
 use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -34,6 +36,9 @@ use crate::worker::{Command, MAX_COMMANDS, MAX_RECORD_BATCHES, NewUnit, Shared, 
 /// How long runs that were stopped hard may take to end before the host goes without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long changes that were begun may take to end before the host goes without them: one may be compiling.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
+
 /// How a supervisor is set up.
 #[derive(Clone, Copy, Debug)]
 pub struct SupervisorConfig {
@@ -56,7 +61,7 @@ struct Inner<E: Engine, C: Clock> {
     logs: Arc<LogSink>,
     workers: Vec<mpsc::Sender<Command<E::Runner, C>>>,
     /// One change at a time for the names of a shard; held over the commit.
-    shards: Vec<tokio::sync::Mutex<()>>,
+    shards: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// Held for reading while a definition comes to use a plugin, for writing while plugins are deleted.
     plugin_use: tokio::sync::RwLock<()>,
     /// What the store has, in step with it.
@@ -109,7 +114,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 bus,
                 logs,
                 workers,
-                shards: (0..SHARDS).map(|_| tokio::sync::Mutex::default()).collect(),
+                shards: (0..SHARDS).map(|_| Arc::default()).collect(),
                 plugin_use: tokio::sync::RwLock::default(),
                 plugins: Mutex::new(plugins),
                 closing: AtomicBool::new(false),
@@ -135,14 +140,18 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         by: Actor,
     ) -> Result<TaskView, TaskError> {
         let spec = TaskSpec::new(TaskName::new(name).map_err(crate::spec::SpecError::from)?).patched(patch)?;
-        let name = spec.name.clone();
-        let _change = self.begin_change(&name).await?;
-        match self.definition(&name).await {
-            Ok(old) if replace => self.change_definition(old, spec, by).await,
-            Ok(_) => Err(TaskError::Exists(name)),
-            Err(TaskError::NotFound(_)) => self.add_definition(spec, now, by).await,
-            Err(error) => Err(error),
-        }
+        let this = self.clone();
+        to_its_end(async move {
+            let name = spec.name.clone();
+            let _change = this.begin_change(&name).await?;
+            match this.definition(&name).await {
+                Ok(old) if replace => this.change_definition(old, spec, by).await,
+                Ok(_) => Err(TaskError::Exists(name)),
+                Err(TaskError::NotFound(_)) => this.add_definition(spec, now, by).await,
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     /// Changes what `patch` names. Phase and history stay, and a run that is going on finishes as it began.
@@ -157,13 +166,17 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         by: Actor,
     ) -> Result<TaskView, TaskError> {
         let name = task_name(name)?;
-        let _change = self.begin_change(&name).await?;
-        let old = self.definition(&name).await?;
-        if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
-            return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
-        }
-        let spec = TaskSpec::clone(&old.spec).patched(patch)?;
-        self.change_definition(old, spec, by).await
+        let this = self.clone();
+        to_its_end(async move {
+            let _change = this.begin_change(&name).await?;
+            let old = this.definition(&name).await?;
+            if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
+                return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
+            }
+            let spec = TaskSpec::clone(&old.spec).patched(patch)?;
+            this.change_definition(old, spec, by).await
+        })
+        .await
     }
 
     /// Deletes a task with its history and logs, and answers when nothing of it goes on any more.
@@ -172,18 +185,20 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// See [`TaskError`]; whatever it is, nothing was changed.
     pub async fn delete(&self, name: &str, mode: DeleteMode, by: Actor) -> Result<(), TaskError> {
         let name = task_name(name)?;
-        let change = self.begin_change(&name).await?;
-        let definition = self.definition(&name).await?;
-        let revision = definition.revision + 1;
-        let kind = ChangeKind::Delete { id: definition.id, name: name.clone(), revision };
-        self.commit(kind, by).await?;
-        let (gone, is_gone) = oneshot::channel();
-        let deleted = name.clone();
-        self.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
+        let this = self.clone();
+        let is_gone = to_its_end(async move {
+            let _change = this.begin_change(&name).await?;
+            let definition = this.definition(&name).await?;
+            let revision = definition.revision + 1;
+            this.commit(ChangeKind::Delete { id: definition.id, name: name.clone(), revision }, by).await?;
+            let (gone, is_gone) = oneshot::channel();
+            let deleted = name.clone();
+            this.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
+            this.publish(EventKind::TaskDeleted { task: name });
+            Ok(is_gone)
+        });
         // The name is free from here on, while the last run of the old task still ends.
-        drop(change);
-        is_gone.await.ok();
-        self.publish(EventKind::TaskDeleted { task: name });
+        is_gone.await?.await.ok();
         Ok(())
     }
 
@@ -229,6 +244,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let started = self.tell(&name, move |worker| worker.run_now(task.as_str(), wait.then_some(finished))).await?;
         match started {
             None => Err(TaskError::NotFound(name)),
+            Some(_) if self.inner.closing.load(Ordering::Acquire) => Err(TaskError::ShuttingDown),
             Some(Err(run)) => Err(TaskError::RunInProgress { name, run }),
             Some(Ok(run)) if !wait => Ok(run),
             Some(Ok(_)) => is_finished.await.map_err(|_| TaskError::ShuttingDown),
@@ -317,17 +333,27 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         })
     }
 
-    /// Ends everything, in this order: changes are refused, ticks stop, runs may end within `grace` and are stopped hard
-    /// after it, history and logs are written, the last event is sent, the workers are joined, the store is closed.
+    /// Ends everything, in this order: changes are refused, ticks stop, runs may end until `grace_over` and are stopped hard
+    /// then, history and logs are written, the last event is sent, the workers are joined, the store is closed. To be called
+    /// once, and driven to its end: what was taken for the last write exists nowhere else.
     ///
     /// # Errors
-    /// If the store can't write what is left.
-    pub async fn shutdown(&self, grace: Duration) -> Result<(), StoreError> {
+    /// If the store can't be closed.
+    pub async fn shutdown(&self, grace_over: impl Future<Output = ()>) -> Result<(), StoreError> {
         self.inner.closing.store(true, Ordering::Release);
+        // Changes that were begun end; those that wait for their turn are refused when it comes.
+        let changes = futures_util::future::join_all(self.inner.shards.iter().map(|shard| shard.lock()));
+        if tokio::time::timeout(CHANGE_PATIENCE, changes).await.is_err() {
+            tracing::error!("changes did not end; going without them");
+        }
         let idle: Vec<_> = (0..self.inner.workers.len()).map(|worker| self.halt(worker)).collect();
         let mut idle = futures_util::future::join_all(idle);
-        if tokio::time::timeout(grace, &mut idle).await.is_err() {
-            tracing::warn!(?grace, "runs are still going on after the grace; stopping them");
+        let in_time = tokio::select! {
+            _ = &mut idle => true,
+            () = grace_over => false,
+        };
+        if !in_time {
+            tracing::warn!("runs are still going on after the grace; stopping them");
             for worker in 0..self.inner.workers.len() {
                 self.ask(worker, Worker::stop_all).await.ok();
             }
@@ -392,9 +418,9 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     }
 
     /// Waits for the shard's turn.
-    async fn begin_change(&self, name: &TaskName) -> Result<tokio::sync::MutexGuard<'_, ()>, TaskError> {
+    async fn begin_change(&self, name: &TaskName) -> Result<tokio::sync::OwnedMutexGuard<()>, TaskError> {
         self.refuse_if_closing()?;
-        let guard = self.inner.shards[shard_of(name.as_str())].lock().await;
+        let guard = Arc::clone(&self.inner.shards[shard_of(name.as_str())]).lock_owned().await;
         self.refuse_if_closing()?;
         Ok(guard)
     }
@@ -497,6 +523,18 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
     fn publish(&self, kind: EventKind) {
         self.inner.bus.publish(|| Event { time: self.inner.clock.now(), kind });
+    }
+}
+
+/// Does a change to its end, even if the caller goes away meanwhile.
+async fn to_its_end<T: Send + 'static>(
+    change: impl Future<Output = Result<T, TaskError>> + Send + 'static,
+) -> Result<T, TaskError> {
+    match tokio::spawn(change).await {
+        Ok(done) => done,
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // Nothing aborts it but the runtime's own end.
+        Err(_) => Err(TaskError::ShuttingDown),
     }
 }
 

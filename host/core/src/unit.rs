@@ -4,6 +4,7 @@
 //! out; tests and simulations drive the same code.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::outcome::{Counts, Outcome, Reason, RunId, RunMore, RunRecord, RunReport, TaskId};
 use crate::ports::Definition;
@@ -19,6 +20,9 @@ const LAST_SUCCESSES: usize = 10;
 /// How late a due time may be, in nanoseconds, and still run when a later one has passed too. Short hiccups delay runs; a
 /// host that stood still does not make up for them in a burst.
 const LATE_TOLERANCE_NANOS: i64 = 1_000_000_000;
+
+/// By how much a clock is set back at a restart, at most, for what ran before to count as having run.
+const CLOCK_SET_BACK: Duration = Duration::from_secs(86_400);
 
 /// What happens to a task.
 #[derive(Clone, Debug)]
@@ -116,8 +120,11 @@ impl Unit {
         now: Time,
     ) -> Self {
         let mut unit = Self::added(definition);
-        unit.newest_due = last_runs.iter().map(|run| run.due).max().unwrap_or(unit.newest_due);
-        // Not `now` alone: the clock may have been set back while the host was down.
+        // Not `now` alone: the clock may have been set back while the host was down. But one that was wrong for a moment, years
+        // ahead, must not keep the task from running until then.
+        let believable = now.saturating_add(CLOCK_SET_BACK);
+        let dues = last_runs.iter().map(|run| run.due).filter(|due| *due <= believable);
+        unit.newest_due = dues.max().unwrap_or(unit.newest_due);
         unit.next_due = unit.schedule.next_after(unit.anchor, now.max(unit.newest_due));
         unit.counts = counts;
         unit.last_runs = last_runs.into();
@@ -223,7 +230,7 @@ impl Unit {
     fn finished(&mut self, began: Time, report: RunReport, now: Time, actions: &mut Vec<Action>) {
         let Some(run) = self.running.take() else { return };
         let entered = report.entry_delay.map(|delay| began.saturating_add(delay));
-        let micros = |duration: std::time::Duration| u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
+        let micros = |duration: Duration| u32::try_from(duration.as_micros()).unwrap_or(u32::MAX);
         if report.outcome == Outcome::Success {
             self.last_success = Some(run.due);
         }

@@ -30,6 +30,13 @@ use crate::unit::{Action, Input, Unit};
 /// How many due units fire before commands, finished runs and I/O get their turn.
 const FIRE_BATCH: usize = 32;
 
+/// How long a worker sleeps at most: tokio's clock stands still while the machine is suspended, and the wall clock, by which
+/// tasks are due, may be set meanwhile.
+const MAX_SLEEP: Duration = Duration::from_secs(1);
+
+/// How many timers that mean nothing any more are kept, beyond one for each task, before they are cleared away.
+const STALE_TIMERS: usize = 1024;
+
 /// How many commands wait for a worker.
 pub(crate) const MAX_COMMANDS: usize = 1024;
 
@@ -77,8 +84,8 @@ pub(crate) struct Slot<J> {
     old_plugins: Vec<(u32, Sha256)>,
     log: Arc<TaskLog>,
     control: Arc<RunControl>,
-    /// Tells the timer that is meant from those that were.
-    timer: u32,
+    /// The number of the wake-up that is meant; earlier ones are stale.
+    wake: u64,
     dirty: bool,
     /// Who waits for the end of the run that is going on.
     run_waiters: Vec<oneshot::Sender<Run>>,
@@ -96,8 +103,8 @@ struct Timer {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum TimerKind {
-    /// The unit's wake-up number this.
-    Wake(u32),
+    /// The wake-up with this number.
+    Wake(u64),
     /// The hard stop of the run with this due time.
     Stop(Time),
 }
@@ -136,6 +143,10 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     idle_waiters: Vec<oneshot::Sender<()>>,
     /// Reused by every step.
     actions: Vec<Action>,
+    /// Counts wake-ups asked for, over all units, so that no two have the same number.
+    wakes: u64,
+    /// Nothing starts any more.
+    halted: bool,
     quit: bool,
 }
 
@@ -157,6 +168,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             lateness: Lateness::new(now),
             idle_waiters: Vec::new(),
             actions: Vec::new(),
+            wakes: 0,
+            halted: false,
             quit: false,
         }
     }
@@ -172,7 +185,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 match next {
                     // Lets the runtime look at I/O and its timers, and comes straight back.
                     _ if more_due => tokio::task::yield_now().await,
-                    Some(at) => tokio::time::sleep(at.since(self.clock.now())).await,
+                    Some(at) => tokio::time::sleep(at.since(self.clock.now()).min(MAX_SLEEP)).await,
                     None => std::future::pending().await,
                 }
             };
@@ -216,7 +229,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             old_plugins: state.plugins,
             log,
             control: Arc::default(),
-            timer: 0,
+            wake: 0,
             dirty: false,
             run_waiters: Vec::new(),
             gone_waiters: Vec::new(),
@@ -233,7 +246,11 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             }
         };
         self.by_name.insert(name, index);
-        self.wake_at(index, next_due);
+        if self.halted {
+            self.step(index, Input::Halt);
+        } else {
+            self.wake_at(index, next_due);
+        }
     }
 
     /// Puts a new definition in force. A run that is going on finishes on the old one.
@@ -252,10 +269,13 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         self.step(index, input);
     }
 
-    /// Lets a task run that could not, unless it was edited meanwhile.
-    pub(crate) fn revive(&mut self, name: &TaskName, revision: u32, job: R::Job) {
-        let Some(&index) = self.by_name.get(name.as_str()) else { return };
-        if let Some(slot) = self.slots[index as usize].as_mut().filter(|slot| slot.definition.revision == revision) {
+    /// Lets a task run that could not, unless it was edited, or deleted and added anew, meanwhile.
+    pub(crate) fn revive(&mut self, definition: &Definition, job: R::Job) {
+        let Some(&index) = self.by_name.get(definition.spec.name.as_str()) else { return };
+        let is_same = |slot: &&mut Slot<R::Job>| {
+            (slot.definition.id, slot.definition.revision) == (definition.id, definition.revision)
+        };
+        if let Some(slot) = self.slots[index as usize].as_mut().filter(is_same) {
             slot.job = Ok(job);
         }
     }
@@ -329,6 +349,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Starts nothing any more; answers when no run is going on.
     pub(crate) fn halt(&mut self, idle: oneshot::Sender<()>) {
+        self.halted = true;
         self.idle_waiters.push(idle);
         self.step_all(|| Input::Halt);
         self.tell_if_idle();
@@ -358,7 +379,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             let Some(Reverse(timer)) = self.timers.pop() else { return false };
             let Some(slot) = self.slots[timer.slot as usize].as_mut() else { continue };
             match timer.kind {
-                TimerKind::Wake(number) if number == slot.timer => self.step(timer.slot, Input::Wake),
+                TimerKind::Wake(number) if number == slot.wake => self.step(timer.slot, Input::Wake),
                 TimerKind::Stop(due) if slot.unit.running().is_some_and(|run| run.due == due) => slot.control.stop(),
                 TimerKind::Wake(_) | TimerKind::Stop(_) => {}
             }
@@ -444,9 +465,23 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     fn wake_at(&mut self, index: u32, at: Option<Time>) {
         let Some(slot) = self.slots[index as usize].as_mut() else { return };
-        slot.timer = slot.timer.wrapping_add(1);
+        self.wakes += 1;
+        slot.wake = self.wakes;
         if let Some(at) = at {
-            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Wake(slot.timer) }));
+            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Wake(self.wakes) }));
+            self.clear_stale_timers();
+        }
+    }
+
+    /// Edits and deletes leave timers behind whose time may be years away.
+    fn clear_stale_timers(&mut self) {
+        if self.timers.len() > 2 * self.slots.len() + STALE_TIMERS {
+            let slots = &self.slots;
+            self.timers.retain(|Reverse(timer)| match (timer.kind, &slots[timer.slot as usize]) {
+                (TimerKind::Wake(number), Some(slot)) => number == slot.wake,
+                (TimerKind::Stop(_), Some(_)) => true,
+                (_, None) => false,
+            });
         }
     }
 

@@ -195,7 +195,15 @@ impl History {
 
     fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
         if self.conn.is_none() {
-            self.conn = Some(connect(&self.file, Durability::Normal)?);
+            // A file that was begun anew may not be there yet, or be without its tables: the disk was full, say.
+            let file = &self.file;
+            database::create_private(file).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+            let mut conn = connect(file, Durability::Normal)?;
+            migrate(&mut conn, file, migrate::HISTORY).map_err(|error| match error {
+                OpenError::Database { source, .. } => source,
+                other => rusqlite::Error::ToSqlConversionFailure(other.into()),
+            })?;
+            self.conn = Some(conn);
         }
         self.conn.as_mut().ok_or(rusqlite::Error::InvalidQuery)
     }

@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 16 * 1024;
 /// How much of one task's log waits in memory for the store before the oldest lines are lost, in bytes.
 const MAX_WAITING_BYTES_PER_TASK: usize = 256 * 1024;
 
-/// The same for all tasks together: what a full disk may cost in memory.
+/// The same for all tasks together, each one's newest chunk aside: what a full disk may cost in memory.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
 /// Where a line was written to.
@@ -52,7 +52,7 @@ impl Stream {
 /// One line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogLine {
-    /// Counts the task's lines from 1, over restarts.
+    /// Counts the task's lines from 1, over restarts. Lines that a crash lost leave their numbers to others.
     pub seq: u64,
     pub time: Time,
     pub stream: Stream,
@@ -175,7 +175,7 @@ impl TaskLog {
         }
     }
 
-    /// Marks what stands in memory as lines of a run that did not succeed, so that they are kept longest.
+    /// Marks the newest chunk as one with lines of a run that did not succeed, so that it is kept longest.
     pub fn mark_failed(&self) {
         if let Some(open) = &mut self.lock().open {
             open.failed = true;

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{PluginView, Supervisor, TaskError};
+use super::{PluginView, Supervisor, TaskError, to_its_end};
 use crate::name::TaskName;
 use crate::plugin::{PluginError, PluginFacts, PluginRef, Sha256};
 use crate::ports::{Clock, Engine, StoredPlugin};
@@ -20,9 +20,15 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// # Errors
     /// [`TaskError::Plugin`] if the engine refuses it, [`TaskError::Store`] if it can't be stored.
     pub async fn put_plugin(&self, wasm: Bytes) -> Result<PluginView, TaskError> {
+        let this = self.clone();
+        to_its_end(async move { this.put_plugin_now(wasm).await }).await
+    }
+
+    async fn put_plugin_now(&self, wasm: Bytes) -> Result<PluginView, TaskError> {
         self.refuse_if_closing()?;
-        let _use = self.inner.plugin_use.read().await;
+        // Before the lock, since it may take long, and harmless alone: what a prune forgets meanwhile is compiled again.
         let facts = self.inner.engine.admit(wasm.clone()).await?;
+        let _use = self.inner.plugin_use.read().await;
         let sha256 = facts.sha256;
         let known = self.known().get(&sha256).is_some_and(|plugin| plugin.fault.is_none());
         if !known {
@@ -85,6 +91,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// # Errors
     /// [`TaskError::PluginInUse`], and others of [`TaskError`].
     pub async fn delete_plugin(&self, id: &str) -> Result<Sha256, TaskError> {
+        let (this, id) = (self.clone(), id.to_owned());
+        to_its_end(async move { this.delete_plugin_now(&id).await }).await
+    }
+
+    async fn delete_plugin_now(&self, id: &str) -> Result<Sha256, TaskError> {
         self.refuse_if_closing()?;
         let _none_begins_to_use_it = self.inner.plugin_use.write().await;
         let plugin = self.plugin(id).await?;
@@ -105,6 +116,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// # Errors
     /// [`TaskError::Store`]; what was deleted before stays deleted.
     pub async fn prune_plugins(&self) -> Result<(Vec<Sha256>, u64), TaskError> {
+        let this = self.clone();
+        to_its_end(async move { this.prune_plugins_now().await }).await
+    }
+
+    async fn prune_plugins_now(&self) -> Result<(Vec<Sha256>, u64), TaskError> {
         self.refuse_if_closing()?;
         let _none_begins_to_use_them = self.inner.plugin_use.write().await;
         let mut pruned = Vec::new();
@@ -135,13 +151,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         for worker in 0..self.inner.workers.len() {
             let idle = self.ask(worker, move |worker| {
                 let idle = worker.slots_after(None).filter(|slot| slot.plugin == plugin && slot.job.is_err());
-                idle.map(|slot| (slot.definition.revision, Arc::clone(slot.spec()))).collect::<Vec<_>>()
+                idle.map(|slot| slot.definition.clone()).collect::<Vec<_>>()
             });
-            for (revision, spec) in idle.await? {
-                let name = spec.name.clone();
-                match self.prepare(spec).await {
-                    Ok((_, job)) => self.ask(worker, move |worker| worker.revive(&name, revision, job)).await?,
-                    Err(error) => tracing::warn!(task = %name, %error, "the task still can't run"),
+            for definition in idle.await? {
+                match self.prepare(Arc::clone(&definition.spec)).await {
+                    Ok((_, job)) => self.ask(worker, move |worker| worker.revive(&definition, job)).await?,
+                    Err(error) => tracing::warn!(task = %definition.spec.name, %error, "the task still can't run"),
                 }
             }
         }

@@ -1,4 +1,8 @@
+use std::pin::pin;
+
 use bytes::Bytes;
+use futures_util::poll;
+use tokio::time::sleep;
 
 use super::*;
 use crate::events::Next;
@@ -63,6 +67,25 @@ async fn a_change_that_the_store_refuses_never_happened() {
 }
 
 #[tokio::test]
+async fn a_caller_that_goes_away_leaves_store_and_worker_in_step() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    add(&supervisor, "kept", &[]).await;
+    add(&supervisor, "deleted", &[]).await;
+    // Each future is polled once, so that the change is begun, and dropped.
+    assert!(poll!(pin!(supervisor.add("added", patch(&[]), false, false, BY))).is_pending());
+    assert!(poll!(pin!(supervisor.edit("kept", patch(&["fail"]), None, BY))).is_pending());
+    assert!(poll!(pin!(supervisor.delete("deleted", DeleteMode::Wait, BY))).is_pending());
+    // The changes take their turns before it halts anything.
+    tokio::task::yield_now().await;
+    supervisor.shutdown(sleep(Duration::from_secs(1))).await.expect("a clean end");
+    let stored = store.tasks.lock().expect("no panic");
+    let mut stored: Vec<_> = stored.values().map(|task| (task.spec.name.to_string(), task.revision)).collect();
+    stored.sort();
+    assert_eq!(stored, [("added".to_owned(), 1), ("kept".to_owned(), 2)]);
+}
+
+#[tokio::test]
 async fn a_rejected_edit_leaves_the_old_definition_running() {
     let supervisor = start(&Arc::default()).await;
     add(&supervisor, "a", &[]).await;
@@ -99,7 +122,7 @@ async fn tasks_and_what_they_did_survive_a_restart() {
     let supervisor = start(&store).await;
     let added = add(&supervisor, "a", &["print", "hello"]).await;
     supervisor.run("a", true).await.expect("it runs");
-    supervisor.shutdown(Duration::from_secs(1)).await.expect("a clean end");
+    supervisor.shutdown(sleep(Duration::from_secs(1))).await.expect("a clean end");
     assert!(matches!(supervisor.add("b", patch(&[]), false, false, BY).await, Err(TaskError::ShuttingDown)));
 
     let supervisor = start(&store).await;
@@ -122,7 +145,7 @@ async fn a_task_whose_plugin_is_broken_does_not_keep_the_others_from_starting() 
     let with_plugin = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..patch(&[]) };
     supervisor.add("broken", with_plugin, false, false, BY).await.expect("added");
     add(&supervisor, "whole", &[]).await;
-    supervisor.shutdown(Duration::ZERO).await.expect("a clean end");
+    supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
 
     let engine = FakeEngine::default();
     engine.broken.lock().expect("no panic").push(plugin);
@@ -199,7 +222,7 @@ async fn whoever_listens_hears_what_happens_in_order() {
     supervisor.run("a", true).await.expect("it runs");
     supervisor.edit("a", patch(&["fail"]), None, BY).await.expect("edited");
     supervisor.delete("a", DeleteMode::Wait, BY).await.expect("deleted");
-    supervisor.shutdown(Duration::ZERO).await.expect("a clean end");
+    supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
     let mut heard = Vec::new();
     while let Next::Event(event) = events.next().await {
         heard.push(match &event.kind {
@@ -223,7 +246,7 @@ async fn a_shutdown_stops_what_does_not_end_in_the_grace_and_keeps_its_outcome()
     let supervisor = start(&store).await;
     add(&supervisor, "a", &["sleep", "1h"]).await;
     supervisor.run("a", false).await.expect("it starts");
-    supervisor.shutdown(Duration::from_millis(20)).await.expect("a clean end");
+    supervisor.shutdown(sleep(Duration::from_millis(20))).await.expect("a clean end");
     let states = store.states.lock().expect("no panic");
     assert_eq!(states.values().next().expect("a state").counts.get(Outcome::Cancelled), 1);
 }

@@ -168,6 +168,15 @@ fn a_clock_set_back_during_a_restart_runs_no_due_time_twice() {
 }
 
 #[test]
+fn a_clock_that_was_years_ahead_for_a_moment_does_not_silence_a_task() {
+    let mut unit = Unit::added(&definition(false));
+    step(&mut unit, Input::Wake, after_add(1_000_000_000));
+    finish(&mut unit, Outcome::Success, after_add(1_000_000_000));
+    let unit = Unit::restored(&definition(false), unit.counts, unit.last_runs.into(), None, after_add(2));
+    assert_eq!(unit.next_due(), Some(after_add(3)));
+}
+
+#[test]
 fn failures_are_kept_longer_than_successes() {
     let mut unit = Unit::added(&definition(false));
     for n in 1..=100 {

@@ -169,6 +169,20 @@ fn a_task_added_in_a_deleted_ones_place_keeps_its_own_time() {
 }
 
 #[test]
+fn timers_of_tasks_that_are_gone_do_not_pile_up() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        for id in 0..3_000 {
+            bench.add(id, "a", "10y", &[]).await;
+            let (gone, is_gone) = oneshot::channel();
+            bench.ask(|worker| worker.delete(&TaskName::new("a").expect("a name"), true, gone)).await;
+            is_gone.await.expect("it goes");
+        }
+        assert!(bench.ask(|worker| worker.timers.len()).await <= STALE_TIMERS + 3);
+    });
+}
+
+#[test]
 fn an_edit_changes_the_next_run_and_keeps_the_phase() {
     on_paused_clock(|| async {
         let bench = Bench::start();
@@ -232,6 +246,7 @@ fn a_halted_worker_starts_nothing_and_says_when_it_is_idle() {
         let began = tokio::time::Instant::now();
         is_idle.await.expect("it becomes idle");
         assert_eq!(began.elapsed().as_millis(), 2_500);
+        bench.add(2, "late", "1s", &[]).await;
         pass(Duration::from_secs(5)).await;
         assert_eq!(bench.started_count(), 1);
     });
