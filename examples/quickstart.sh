@@ -7,9 +7,11 @@ set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 profile=${PROFILE:-dev}
-bin=${CARGO_TARGET_DIR:-target}/$([[ $profile == dev ]] && echo debug || echo "$profile")
+bin=$(realpath -m "${CARGO_TARGET_DIR:-target}")/$([[ $profile == dev ]] && echo debug || echo "$profile")
 
-say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+bold='' plain=''
+[[ ! -t 1 ]] || bold=$'\033[1m' plain=$'\033[0m'
+say() { printf '\n%s# %s%s\n' "$bold" "$*" "$plain"; }
 run() {
     printf '$ %s\n' "$*"
     "$@"
@@ -62,7 +64,7 @@ has_lines() { (($("$bin/taskctl" logs "$1" -n 100 | grep -c "${2:-}") >= ${3:-1}
 
 say "build (the first time, this takes minutes: it compiles a compiler)"
 run cargo build --quiet --profile "$profile" --bins
-PATH=$PWD/$bin:$PATH
+PATH=$bin:$PATH
 
 say "start a host: a free port, a temporary directory"
 start_host

@@ -136,6 +136,7 @@ fn members_of_the_wrong_shape_are_refused_by_name() {
         (r#"{"name":"x","memory_bytes":-1}"#, "invalid value"),
         (r#"{"name":"x","memory_bytes":1.5}"#, "invalid type"),
         (r#"{"name":"x","name":"y"}"#, "duplicate field `name`"),
+        (r#"{"name":"x","labels":{"x":"1","x":"2"}}"#, "duplicate label `x`"),
         (r#"{"name":"x","shedules":[]}"#, "unknown field `shedules`"),
         (r#"{"schedules":[]}"#, "missing field `name`"),
         (r#"{"name":"x","plugin":{"builtin":"ticker","sha256":"00"}}"#, "invalid params"),
@@ -169,7 +170,9 @@ fn members_of_the_wrong_shape_are_refused_by_name() {
 fn a_plugin_that_the_host_does_not_have_is_exit_code_3() {
     let env = TestEnv::new();
     let host = env.host();
-    host.ctl(&["add", "x", "--builtin", "nope"]).fails_with(3).says(&["no plugin `nope` is stored"]);
+    host.ctl(&["add", "x", "--builtin", "nope"])
+        .fails_with(3)
+        .says(&["no built-in plugin is named `nope`; there is `ticker`"]);
     let sum = "0".repeat(64);
     let refused = host.stream().refused("TaskUnit.Add", json!({ "name": "x", "plugin": { "sha256": sum } }));
     assert_eq!(refused.name, "plugin_not_found");

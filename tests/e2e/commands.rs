@@ -211,7 +211,7 @@ fn tasks_are_deleted_under_every_alias() {
     assert_eq!(host.ok(&["rm", "--wait", "c"]), "deleted c\n");
     let partly = host.ctl(&["del", "a", "d"]).fails_with(3).says(&["no task is named `a`", "`taskctl list` shows"]);
     assert_eq!(partly.stdout, "deleted d\n", "the others are deleted all the same");
-    assert_eq!(host.ok(&["del", "a", "--if-exists"]), "there was no a\n");
+    assert_eq!(host.ok(&["del", "a", "--if-exists"]), "there was no `a`\n");
     assert_eq!(host.json(&["list"]), json!({ "tasks": [] }));
     host.ctl(&["list"]).ok().says(&["no tasks; add one with `taskctl add NAME`"]);
 }
@@ -409,6 +409,8 @@ fn every_message_says_what_happened_to_whom_and_what_to_type_next() {
         &["add", "busy"],
         &["add", "../x"],
         &["add", "x", "--every", "1ns"],
+        &["add", "x", "--every", "1"],
+        &["add", "x", "--builtin", "nope"],
         &["add", "x", "--wasm", "no-start.wat"],
         &["add", "x", "--wasm", "no-such.wasm"],
         &["add", "x", "--plugin", &missing],

@@ -40,6 +40,8 @@ struct Method {
 struct Parameter {
     name: &'static str,
     schema: MakeSchema,
+    /// Whether it can't be left out; left out, it is `{}`.
+    required: bool,
 }
 
 struct Subscription {
@@ -48,8 +50,16 @@ struct Subscription {
 }
 
 /// What any call may be answered with.
-const ANYWHERE: &[ErrorCode] =
-    &[ErrorCode::InvalidRequest, ErrorCode::InvalidParams, ErrorCode::Internal, ErrorCode::TooLarge, ErrorCode::Busy];
+const ANYWHERE: &[ErrorCode] = &[
+    ErrorCode::ParseError,
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidParams,
+    ErrorCode::Internal,
+    ErrorCode::NotPermitted,
+    ErrorCode::TooLarge,
+    ErrorCode::Busy,
+    ErrorCode::ShuttingDown,
+];
 
 const fn method(name: &'static str, summary: &'static str, result: MakeSchema, errors: &'static [ErrorCode]) -> Method {
     Method { name, summary, parameter: None, result, errors, subscription: None }
@@ -57,7 +67,12 @@ const fn method(name: &'static str, summary: &'static str, result: MakeSchema, e
 
 impl Method {
     const fn takes(mut self, name: &'static str, schema: MakeSchema) -> Self {
-        self.parameter = Some(Parameter { name, schema });
+        self.parameter = Some(Parameter { name, schema, required: true });
+        self
+    }
+
+    const fn may_take(mut self, name: &'static str, schema: MakeSchema) -> Self {
+        self.parameter = Some(Parameter { name, schema, required: false });
         self
     }
 
@@ -74,7 +89,7 @@ const METHODS: &[Method] = {
             "TaskUnit.Add",
             "Adds a task, durable and running when this answers. `true` when called with a plain name, else the task.",
             schema::<Accepted<Task>>,
-            &[TaskExists, SpecInvalid, PluginInvalid, PluginNotFound, StorageFailed, StorageFull, ShuttingDown],
+            &[TaskExists, SpecInvalid, PluginInvalid, PluginNotFound, StorageFailed, StorageFull],
         )
         .takes("task", schema::<AddTask>),
         method(
@@ -89,7 +104,6 @@ const METHODS: &[Method] = {
                 PluginNotFound,
                 StorageFailed,
                 StorageFull,
-                ShuttingDown,
             ],
         )
         .takes("patch", schema::<EditRequest>),
@@ -97,18 +111,18 @@ const METHODS: &[Method] = {
             "TaskUnit.Delete",
             "Deletes a task; no run of it starts after this has answered. `true` when called with a plain name.",
             schema::<Accepted<Deleted>>,
-            &[TaskNotFound, SpecInvalid, StorageFailed, StorageFull, ShuttingDown],
+            &[TaskNotFound, SpecInvalid, StorageFailed, StorageFull],
         )
         .takes("task", schema::<DeleteTask>),
         method("TaskUnit.Get", "One task.", schema::<Task>, &[TaskNotFound, SpecInvalid])
             .takes("task", schema::<GetRequest>),
         method("TaskUnit.List", "The tasks in order of name, a page at a time.", schema::<TaskList>, &[])
-            .takes("filter", schema::<ListRequest>),
+            .may_take("filter", schema::<ListRequest>),
         method(
             "TaskUnit.Run",
             "Runs a task once, now, beside its schedules.",
             schema::<Started>,
-            &[TaskNotFound, SpecInvalid, RunInProgress, ShuttingDown],
+            &[TaskNotFound, SpecInvalid, RunInProgress],
         )
         .takes("task", schema::<RunRequest>),
         method(
@@ -135,10 +149,10 @@ const METHODS: &[Method] = {
         method(
             "TaskUnit.Watch",
             "Events as they happen, until unsubscribed. A subscriber that reads too slowly is told how many it lost.",
-            schema::<String>,
+            schema::<u64>,
             &[SpecInvalid],
         )
-        .takes("filter", schema::<WatchRequest>)
+        .may_take("filter", schema::<WatchRequest>)
         .sends(schema::<Event>, "TaskUnit.Unwatch"),
         method(
             "TaskUnit.Unwatch",
@@ -146,12 +160,12 @@ const METHODS: &[Method] = {
             schema::<bool>,
             &[],
         )
-        .takes("subscription", schema::<String>),
+        .takes("subscription", schema::<u64>),
         method(
             "Plugin.Put",
             "Sends a piece of a plugin. The last one compiles and stores it; an interrupted upload goes on at `received`.",
             schema::<PluginChunkReceived>,
-            &[PluginInvalid, StorageFailed, StorageFull, ShuttingDown],
+            &[PluginInvalid, StorageFailed, StorageFull],
         )
         .takes("piece", schema::<PluginChunk>),
         method("Plugin.Has", "Whether a plugin is stored and can be run.", schema::<PluginHas>, &[StorageFailed])
@@ -168,14 +182,14 @@ const METHODS: &[Method] = {
             "Plugin.Delete",
             "Deletes a plugin that no task uses.",
             schema::<PluginDeleted>,
-            &[PluginNotFound, PluginInUse, StorageFailed, StorageFull, ShuttingDown],
+            &[PluginNotFound, PluginInUse, StorageFailed, StorageFull],
         )
         .takes("plugin", schema::<PluginSelector>),
         method(
             "Plugin.Prune",
             "Deletes every plugin that no task uses.",
             schema::<PluginPruned>,
-            &[StorageFailed, StorageFull, ShuttingDown],
+            &[StorageFailed, StorageFull],
         ),
         method("Host.Info", "What the host is and how it does.", schema::<HostInfo>, &[]),
         method(
@@ -218,7 +232,10 @@ fn describe(method: &Method, generator: &mut SchemaGenerator) -> Value {
     let params: Vec<Value> = method
         .parameter
         .iter()
-        .map(|parameter| json!({ "name": parameter.name, "required": true, "schema": (parameter.schema)(generator) }))
+        .map(|parameter| {
+            let schema = (parameter.schema)(generator);
+            json!({ "name": parameter.name, "required": parameter.required, "schema": schema })
+        })
         .collect();
     let errors: Vec<Value> = ANYWHERE
         .iter()

@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{PluginRef, Run};
 
+/// The most of a label's key that an error repeats, in characters; a key that a host accepts is no longer.
+const MAX_TOLD_KEY_CHARS: usize = 63;
+
 /// The definition of a task. A member that is absent has its default, which `TaskUnit.Get` with `effective` shows.
 #[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,7 +35,7 @@ pub struct Spec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<String>,
     /// Free pairs to select tasks by.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "labels")]
     pub labels: Option<BTreeMap<String, String>>,
     /// The guest's arguments, without its own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -98,7 +101,7 @@ pub struct AddRequest {
     pub memory_bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "labels")]
     pub labels: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub args: Option<Vec<String>>,
@@ -139,7 +142,7 @@ pub struct EditRequest {
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub overlap: Option<Option<String>>,
     /// Labels to set; `null` as a value takes the label away, `null` for the member takes all.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given_labels")]
     pub labels: Option<Option<BTreeMap<String, Option<String>>>>,
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
     pub args: Option<Option<Vec<String>>>,
@@ -268,6 +271,51 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
     Option::<T>::deserialize(deserializer).map(Some)
 }
 
+/// Reads labels, each of which may be given once: which of two was meant, nobody can tell.
+fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    Ok(Option::<Labels<_>>::deserialize(deserializer)?.map(|Labels(labels)| labels))
+}
+
+/// What [`given`] is for labels.
+fn given_labels<'de, D, V>(deserializer: D) -> Result<Option<Option<BTreeMap<String, V>>>, D::Error>
+where
+    D: Deserializer<'de>,
+    V: Deserialize<'de>,
+{
+    Ok(Some(Option::<Labels<V>>::deserialize(deserializer)?.map(|Labels(labels)| labels)))
+}
+
+/// Pairs whose keys all differ. A plain map would take the last of several, silently.
+struct Labels<V>(BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Labels<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs<V>(std::marker::PhantomData<V>);
+
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Pairs<V> {
+            type Value = Labels<V>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of labels")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut labels = BTreeMap::new();
+                while let Some(key) = map.next_key::<String>()? {
+                    if labels.contains_key(&key) {
+                        let key: String = key.chars().take(MAX_TOLD_KEY_CHARS).collect();
+                        return Err(de::Error::custom(format_args!("duplicate label `{}`", key.escape_debug())));
+                    }
+                    labels.insert(key, map.next_value()?);
+                }
+                Ok(Labels(labels))
+            }
+        }
+
+        deserializer.deserialize_map(Pairs(std::marker::PhantomData))
+    }
+}
+
 /// Reads a parameter that is a plain name or an object.
 pub(crate) fn name_or_object<'de, D, T, O>(
     deserializer: D,
@@ -386,3 +434,38 @@ pub(crate) use also_plain_name;
 
 also_plain_name!(GetRequest { effective: bool });
 also_plain_name!(CancelRequest { run_id: Option<String> });
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal<T: for<'de> Deserialize<'de> + fmt::Debug>(json: &str) -> String {
+        serde_json::from_str::<T>(json).expect_err(json).to_string()
+    }
+
+    #[test]
+    fn a_label_that_is_given_twice_is_refused() {
+        let twice = r#"{"name": "a", "labels": {"x": "1", "y": "2", "x": "1"}}"#;
+        for refusal in [refusal::<Spec>(twice), refusal::<AddTask>(twice), refusal::<EditRequest>(twice)] {
+            assert!(refusal.starts_with("duplicate label `x`"), "{refusal}");
+        }
+        let taken_away = r#"{"name": "a", "labels": {"x": "1", "x": null}}"#;
+        assert!(refusal::<EditRequest>(taken_away).starts_with("duplicate label `x`"));
+        let hostile = format!(r#"{{"name": "a", "labels": {{"{0}": "1", "{0}": "2"}}}}"#, "\\u001b".repeat(10_000));
+        let refusal = refusal::<Spec>(&hostile);
+        assert!(refusal.len() < 1_000 && !refusal.contains('\u{1b}'), "short, and safe to print: {refusal}");
+    }
+
+    #[test]
+    fn no_labels_are_told_from_labels_that_are_not_given() {
+        let edit = |json: &str| serde_json::from_str::<EditRequest>(json).expect(json).labels;
+        assert_eq!(edit(r#"{"name": "a"}"#), None);
+        assert_eq!(edit(r#"{"name": "a", "labels": null}"#), Some(None));
+        assert_eq!(edit(r#"{"name": "a", "labels": {}}"#), Some(Some(BTreeMap::new())));
+        let change = BTreeMap::from([("x".to_owned(), Some("1".to_owned())), ("y".to_owned(), None)]);
+        assert_eq!(edit(r#"{"name": "a", "labels": {"x": "1", "y": null}}"#), Some(Some(change)));
+        let spec = |json: &str| serde_json::from_str::<Spec>(json).expect(json).labels;
+        assert_eq!(spec(r#"{"name": "a"}"#), None);
+        assert_eq!(spec(r#"{"name": "a", "labels": null}"#), None);
+    }
+}

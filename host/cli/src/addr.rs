@@ -35,6 +35,8 @@ pub(crate) fn default_hosts() -> Vec<HostAddr> {
 pub enum AddrError {
     #[error("an address is HOST[:PORT] or unix:PATH")]
     Empty,
+    #[error("an address has no {scheme}://; write {address}")]
+    Scheme { scheme: String, address: String },
     #[error("a socket's path is written unix:{0}")]
     BarePath(String),
     #[error("`{0}` is no port; ports are 1 to 65535")]
@@ -49,6 +51,10 @@ impl FromStr for HostAddr {
     fn from_str(text: &str) -> Result<Self, AddrError> {
         if let Some(path) = text.strip_prefix(UNIX_PREFIX) {
             return if path.is_empty() { Err(AddrError::Empty) } else { Ok(Self::Unix(path.into())) };
+        }
+        if let Some((scheme, rest)) = text.split_once("://") {
+            let address = rest.split('/').next().filter(|address| !address.is_empty()).unwrap_or("HOST[:PORT]");
+            return Err(AddrError::Scheme { scheme: scheme.to_owned(), address: address.to_owned() });
         }
         if text.contains('/') {
             return Err(AddrError::BarePath(text.to_owned()));
@@ -114,6 +120,11 @@ mod tests {
             ("unix:", AddrError::Empty),
             (":3333", AddrError::Empty),
             ("/run/taskhost.sock", AddrError::BarePath("/run/taskhost.sock".into())),
+            (
+                "http://127.0.0.1:3333/rpc",
+                AddrError::Scheme { scheme: "http".into(), address: "127.0.0.1:3333".into() },
+            ),
+            ("tcp://", AddrError::Scheme { scheme: "tcp".into(), address: "HOST[:PORT]".into() }),
             ("localhost:0", AddrError::Port("0".into())),
             ("localhost:65536", AddrError::Port("65536".into())),
             ("localhost:http", AddrError::Port("http".into())),

@@ -60,6 +60,23 @@ fn wrong_usage_is_told_from_help() {
     }
 }
 
+#[test]
+fn a_value_with_a_hyphen_is_a_value_and_told_as_one() {
+    for words in [&["add", "a", "--every", "-5s", "--timeout", "-1s"][..], &["edit", "a", "--every", "-5s"]] {
+        assert!(Cli::try_parse_from([&["taskctl"], words].concat()).is_ok(), "the host judges durations: {words:?}");
+    }
+    for (words, told) in [
+        (&["add", "a", "--memory", "-1"][..], "a size is a number of bytes"),
+        (&["logs", "a", "-n", "abc"], "it is no whole number; write it like 20"),
+        (&["logs", "a", "-n", "-5"], "it is no whole number; write it like 20"),
+        (&["runs", "a", "--limit", "-5"], "it is no whole number; write it like 20"),
+        (&["edit", "a", "--if-revision", "-1"], "it is no whole number; write it like 20"),
+    ] {
+        let refused = Cli::try_parse_from([&["taskctl"], words].concat()).expect_err("refused").to_string();
+        assert!(refused.contains(told), "{words:?}: {refused}");
+    }
+}
+
 #[tokio::test]
 async fn add_says_the_default_rate_and_how_to_change_it() {
     let client = client_of(|call| match call.method.as_str() {
@@ -209,7 +226,7 @@ async fn del_goes_on_after_a_failure_and_ends_as_the_first_says() {
     });
     let mut shown = Shown::new();
     assert_eq!(taskctl(&client, &["rm", "gone", "here", "absent"], &mut shown).await, Exit::NotFound);
-    assert_eq!(shown.out(), "deleted here\nthere was no absent\n");
+    assert_eq!(shown.out(), "deleted here\nthere was no `absent`\n");
     assert_eq!(shown.err(), "error: failed to delete `gone`: there is no task named `gone`\n");
 }
 
@@ -325,6 +342,43 @@ async fn a_flood_of_events_overflows_no_buffer() {
     assert_eq!(taskctl(&client, &["watch", "--kind", "log"], &mut shown).await, Exit::Done);
     assert_eq!(shown.out().lines().count() as u64, EVENTS + 1);
     assert_eq!(shown.err(), "");
+}
+
+#[tokio::test]
+async fn a_watch_of_a_task_that_does_not_exist_says_that_it_waits() {
+    let client = client_of(|call| match call.method.as_str() {
+        "TaskUnit.Watch" => vec![call.answer(1)],
+        "TaskUnit.Get" => {
+            let refusal = call.refuse(ErrorCode::TaskNotFound, "no task is named `later`", None);
+            vec![refusal, notification(&event(EventKind::TaskAdded)), notification(&event(EventKind::Shutdown))]
+        }
+        _ => vec![call.answer(true)],
+    });
+    let mut shown = Shown::new();
+    assert_eq!(taskctl(&client, &["watch", "later"], &mut shown).await, Exit::Done);
+    assert_eq!(shown.err(), "no task is named `later` yet; waiting for it\n");
+    assert_eq!(shown.out().lines().count(), 2);
+}
+
+#[tokio::test]
+async fn a_plugin_that_is_refused_is_told_with_its_file_and_its_task() {
+    let mut file = tempfile::Builder::new().suffix(".md").tempfile().expect("a temporary file");
+    file.write_all(b"# Read me").expect("room");
+    let client = client_of(|call| match call.method.as_str() {
+        "Plugin.Has" => vec![call.answer(json!({"has": false}))],
+        _ => vec![call.refuse(ErrorCode::PluginInvalid, "the file is no WebAssembly", None)],
+    });
+    let path = file.path().to_str().expect("a plain path");
+    for (words, doing) in [
+        (&["add", "a", "--wasm", path][..], "add `a` with FILE"),
+        (&["edit", "a", "--wasm", path], "edit `a` with FILE"),
+        (&["plugin", "put", path], "send FILE"),
+    ] {
+        let mut shown = Shown::new();
+        assert_eq!(taskctl(&client, words, &mut shown).await, Exit::Invalid);
+        let told = shown.err().replace(path, "FILE");
+        assert_eq!(told, format!("error: failed to {doing}: the file is no WebAssembly\n"));
+    }
 }
 
 #[tokio::test]

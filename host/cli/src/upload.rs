@@ -36,18 +36,19 @@ impl Module {
         Ok(Self { sha256, bytes })
     }
 
-    /// Sees to it that the host has this plugin; its sha256.
-    pub(crate) async fn upload(self, client: &Client, output: &Output) -> Result<String, Failure> {
+    /// Sees to it that the host has this plugin; its sha256. `doing` completes "failed to …": people know files and tasks,
+    /// and no sha256.
+    pub(crate) async fn upload(self, client: &Client, output: &Output, doing: &str) -> Result<String, Failure> {
         let selector = PluginSelector { plugin: self.sha256.clone() };
-        let has = client.has(selector).await.doing(|| format!("ask for plugin {}", self.sha256))?;
+        let has = client.has(selector).await.doing(|| doing.to_owned())?;
         if !has.has {
-            self.send(client, output, has.received).await?;
+            self.send(client, output, has.received).await.doing(|| doing.to_owned())?;
         }
         Ok(self.sha256)
     }
 
     /// Sends the plugin from `offset` on, and waits until it is compiled and stored.
-    async fn send(&self, client: &Client, output: &Output, offset: u64) -> Result<PluginInfo, Failure> {
+    async fn send(&self, client: &Client, output: &Output, offset: u64) -> Result<PluginInfo, CallError> {
         let bar = ProgressBar::with_draw_target(Some(self.size()), ProgressDrawTarget::hidden());
         let sending = self.send_chunks(client, &bar, offset);
         tokio::pin!(sending);
@@ -61,7 +62,7 @@ impl Module {
             }
         };
         bar.finish_and_clear();
-        sent.doing(|| format!("send plugin {}", self.sha256))
+        sent
     }
 
     async fn send_chunks(&self, client: &Client, bar: &ProgressBar, mut offset: u64) -> Result<PluginInfo, CallError> {

@@ -1,4 +1,4 @@
-//! The values of flags that are read here and not by the host: sizes, labels, settings that can be reset, kinds of events.
+//! The values of flags that are read here and not by the host: numbers, sizes, labels, settings that can be reset, kinds of events.
 
 use std::str::FromStr;
 
@@ -29,6 +29,16 @@ impl<T: FromStr> FromStr for Setting<T> {
     fn from_str(text: &str) -> Result<Self, T::Err> {
         if text == DEFAULT { Ok(Self::Default) } else { text.parse().map(Self::To) }
     }
+}
+
+/// Why a text is no number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is no whole number; write it like 20")]
+pub(crate) struct NumberError;
+
+/// Reads a count or the like; its range is the host's to judge.
+pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, NumberError> {
+    text.parse().map_err(|_| NumberError)
 }
 
 /// A number of bytes.

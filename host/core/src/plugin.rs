@@ -123,6 +123,13 @@ pub enum PluginError {
     /// Nothing is stored under this name.
     #[error("no plugin {0} is stored")]
     NotFound(String),
+    /// The host brings no plugin of this name along.
+    #[error("no built-in plugin is named `{name}`; there is {known}")]
+    NotBuiltin {
+        name: String,
+        /// Those that there are, for people.
+        known: String,
+    },
     /// What is stored does not have the sha256 that it should have.
     #[error("the stored file of plugin {0} is damaged")]
     Damaged(Sha256),

@@ -302,10 +302,17 @@ pub struct StoredPlugin {
     pub fault: Option<String>,
 }
 
+/// The most of a name that an error repeats, in bytes.
+const MAX_TOLD_NAME_BYTES: usize = 64;
+
 /// Which plugin a spec's reference means.
 pub fn resolve<E: Engine>(engine: &E, plugin: &PluginRef) -> Result<Sha256, PluginError> {
     match plugin {
-        PluginRef::Builtin(name) => engine.builtin(name).ok_or_else(|| PluginError::NotFound(format!("`{name}`"))),
+        PluginRef::Builtin(name) => engine.builtin(name).ok_or_else(|| {
+            let known: Vec<_> = engine.builtins().into_iter().map(|(name, _)| format!("`{name}`")).collect();
+            let name = crate::outcome::cut(name, MAX_TOLD_NAME_BYTES).escape_debug().to_string();
+            PluginError::NotBuiltin { name, known: known.join(", ") }
+        }),
         PluginRef::Sha256(sha256) => Ok(*sha256),
     }
 }

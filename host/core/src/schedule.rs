@@ -29,9 +29,9 @@ pub struct Interval(Duration);
 /// Why a text is no schedule.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ScheduleError {
-    #[error("the interval is no duration: {0}")]
+    #[error("the interval {0}")]
     Duration(#[from] DurationError),
-    #[error("the interval {} is out of range; it must be from {} to {}", format_duration(*.0), format_duration(MIN_INTERVAL), "10y")]
+    #[error("the interval {} is out of range; it must be from {} to {}", format_duration(*.0), format_duration(MIN_INTERVAL), format_duration(MAX_INTERVAL))]
     IntervalRange(Duration),
     #[error("a task has {0} schedules; exactly 1 is supported")]
     Count(usize),
@@ -146,5 +146,16 @@ mod tests {
         }
         assert!(Interval::parse("10ms").is_ok());
         assert!(Interval::parse("10y").is_ok());
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_interval_is_said_once() {
+        for (text, message) in [
+            ("1", "the interval `1` is no duration; write it like `500ms`, `90s`, `1h30m` or `7d`"),
+            ("-5s", "the interval `-5s` is negative"),
+            ("11y", "the interval 11y is out of range; it must be from 10ms to 10y"),
+        ] {
+            assert_eq!(Interval::parse(text).expect_err(text).to_string(), message);
+        }
     }
 }

@@ -177,7 +177,7 @@ pub enum SpecError {
     Name(#[from] NameError),
     #[error(transparent)]
     Schedule(#[from] ScheduleError),
-    #[error("the timeout is no duration: {0}")]
+    #[error("the timeout {0}")]
     TimeoutSyntax(DurationError),
     #[error("the timeout {} is out of range; it must be from {} to {}", format_duration(*.0), format_duration(MIN_TIMEOUT), format_duration(MAX_TIMEOUT))]
     TimeoutRange(Duration),
@@ -269,6 +269,8 @@ mod tests {
         let refused = |patch| spec().patched(patch).expect_err("out of range").to_string();
         let message = refused(SpecPatch { timeout: Some(Some("8d".into())), ..SpecPatch::default() });
         assert_eq!(message, "the timeout 8d is out of range; it must be from 1ms to 7d");
+        let message = refused(SpecPatch { timeout: Some(Some("1".into())), ..SpecPatch::default() });
+        assert_eq!(message, "the timeout `1` is no duration; write it like `500ms`, `90s`, `1h30m` or `7d`");
         let message = refused(SpecPatch { memory_bytes: Some(Some(1)), ..SpecPatch::default() });
         assert_eq!(message, "the memory limit of 1 bytes is out of range; it must be from 64 KiB to 4 GiB");
         let message = refused(SpecPatch {

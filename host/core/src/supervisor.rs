@@ -147,6 +147,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             match this.definition(&name).await {
                 Ok(old) if replace => this.change_definition(old, spec, by).await,
                 Ok(_) => Err(TaskError::Exists(name)),
+                Err(TaskError::NotFound(_)) if this.is_leaving(&name).await? => Err(TaskError::Leaving(name)),
                 Err(TaskError::NotFound(_)) => this.add_definition(spec, now, by).await,
                 Err(error) => Err(error),
             }
@@ -186,20 +187,21 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     pub async fn delete(&self, name: &str, mode: DeleteMode, by: Actor) -> Result<(), TaskError> {
         let name = task_name(name)?;
         let this = self.clone();
-        let is_gone = to_its_end(async move {
-            let _change = this.begin_change(&name).await?;
+        to_its_end(async move {
+            let change = this.begin_change(&name).await?;
             let definition = this.definition(&name).await?;
             let revision = definition.revision + 1;
             this.commit(ChangeKind::Delete { id: definition.id, name: name.clone(), revision }, by).await?;
             let (gone, is_gone) = oneshot::channel();
             let deleted = name.clone();
             this.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
+            // Others of the shard need not wait for the last run; the worker keeps the name until it has ended.
+            drop(change);
+            is_gone.await.ok();
             this.publish(EventKind::TaskDeleted { task: name });
-            Ok(is_gone)
-        });
-        // The name is free from here on, while the last run of the old task still ends.
-        is_gone.await?.await.ok();
-        Ok(())
+            Ok(())
+        })
+        .await
     }
 
     /// One task.
@@ -483,6 +485,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
     async fn definition(&self, name: &TaskName) -> Result<Definition, TaskError> {
         self.read(name.as_str(), |slot| slot.definition.clone()).await
+    }
+
+    /// Whether the last run of a deleted task of this name is still going on.
+    async fn is_leaving(&self, name: &TaskName) -> Result<bool, TaskError> {
+        let task = name.clone();
+        self.tell(name, move |worker| worker.is_leaving(&task)).await
     }
 
     /// Reads something of a task.

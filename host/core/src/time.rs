@@ -58,6 +58,9 @@ pub enum DurationError {
     Negative(String),
 }
 
+/// How long a year is taken to be.
+const DAYS_PER_YEAR: u16 = 365;
+
 /// Reads a duration like `500ms`, `90s`, `1h30m` or `7d`, as of jiff's friendly format. A day is 24 hours, a week
 /// seven days, a year 365 days; months are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
@@ -70,17 +73,20 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     if span.get_months() != 0 {
         return Err(syntax());
     }
-    let days = i64::from(span.get_years()) * 365;
+    let days = i64::from(span.get_years()) * i64::from(DAYS_PER_YEAR);
     let span =
         span.try_years(0).and_then(|rest| rest.try_days(i64::from(span.get_days()) + days)).map_err(|_| syntax())?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| syntax())?;
     Duration::try_from(duration).map_err(|_| DurationError::Negative(text.to_owned()))
 }
 
-/// Writes a duration as [`parse_duration`] reads it, exactly and shortest: `1h30m`, `500ms`, `7d`.
+/// Writes a duration as [`parse_duration`] reads it, exactly and shortest: `1h30m`, `500ms`, `7d`. Whole years are written
+/// as years: `10y`.
 pub fn format_duration(duration: Duration) -> String {
+    const DAY_NANOS: u128 = 86_400_000_000_000;
+    const YEAR_NANOS: u128 = DAYS_PER_YEAR as u128 * DAY_NANOS;
     const UNITS: [(&str, u128); 7] = [
-        ("d", 86_400_000_000_000),
+        ("d", DAY_NANOS),
         ("h", 3_600_000_000_000),
         ("m", 60_000_000_000),
         ("s", 1_000_000_000),
@@ -89,6 +95,10 @@ pub fn format_duration(duration: Duration) -> String {
         ("ns", 1),
     ];
     let mut rest = duration.as_nanos();
+    // A year and some days would leave open how long that year is.
+    if rest > 0 && rest.is_multiple_of(YEAR_NANOS) {
+        return format!("{}y", rest / YEAR_NANOS);
+    }
     let mut text = String::new();
     for (unit, nanos) in UNITS {
         if rest >= nanos {
@@ -133,6 +143,13 @@ mod tests {
         {
             let duration = Duration::from_nanos(nanos);
             assert_eq!(parse_duration(&format_duration(duration)), Ok(duration), "{}", format_duration(duration));
+        }
+    }
+
+    #[test]
+    fn only_whole_years_are_written_as_years() {
+        for (days, text) in [(364, "364d"), (365, "1y"), (366, "366d"), (4015, "11y")] {
+            assert_eq!(format_duration(Duration::from_secs(days * 86_400)), text);
         }
     }
 }

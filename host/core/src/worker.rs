@@ -5,7 +5,7 @@
 //! shared with another thread but the task's own log. Everybody else reaches a worker by sending it a closure.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -133,6 +133,8 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     slots: Vec<Option<Slot<R::Job>>>,
     free: Vec<u32>,
     by_name: BTreeMap<TaskName, u32>,
+    /// Names of deleted tasks whose last run is still going on.
+    leaving: HashSet<TaskName>,
     timers: BinaryHeap<Reverse<Timer>>,
     in_flight: FuturesUnordered<InFlight<R::Run>>,
     plugin_uses: HashMap<Sha256, u64>,
@@ -160,6 +162,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             slots: Vec::new(),
             free: Vec::new(),
             by_name: BTreeMap::new(),
+            leaving: HashSet::new(),
             timers: BinaryHeap::new(),
             in_flight: FuturesUnordered::new(),
             plugin_uses: HashMap::new(),
@@ -280,10 +283,16 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         }
     }
 
-    /// Deletes a task. Answers when nothing of it goes on any more.
+    /// Whether the last run of a deleted task of this name is still going on.
+    pub(crate) fn is_leaving(&self, name: &TaskName) -> bool {
+        self.leaving.contains(name)
+    }
+
+    /// Deletes a task. Answers when nothing of it goes on any more; until then, its name is taken.
     pub(crate) fn delete(&mut self, name: &TaskName, cancel: bool, gone: oneshot::Sender<()>) {
         let Some(index) = self.by_name.remove(name) else { return };
         let Some(slot) = self.slots[index as usize].as_mut() else { return };
+        self.leaving.insert(name.clone());
         slot.gone_waiters.push(gone);
         slot.log.close();
         if cancel {
@@ -552,6 +561,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     fn forget(&mut self, index: u32) {
         let Some(slot) = self.slots[index as usize].take() else { return };
+        self.leaving.remove(&slot.definition.spec.name);
         release(&mut self.plugin_uses, slot.plugin);
         if slot.dirty {
             self.dirty.retain(|dirty| *dirty != index);

@@ -11,8 +11,10 @@ mod sock_diag;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use jsonrpsee::types::ErrorObjectOwned;
+use rustix::io::Errno;
 use taskhost_api::ErrorCode;
 
 /// The user at the other end of a connection. Handlers find it in the extensions of a call.
@@ -74,20 +76,46 @@ pub(crate) fn unix_peer(socket: impl AsFd) -> io::Result<Caller> {
     Ok(Caller { uid: credentials.uid.as_raw() })
 }
 
-/// The owner of the socket `peer`, which is connected to our socket `local`; `None` if nobody holds it any more.
-pub(crate) fn tcp_peer(peer: SocketAddr, local: SocketAddr) -> io::Result<Option<Caller>> {
-    let ends = Ends { theirs: canonical(peer), ours: canonical(local) };
-    // A kernel without the sock_diag modules answers as if there were no such socket, so both failures ask again in
-    // `/proc`, which is there always, and slow where there are many sockets.
-    let owner = match sock_diag::owner_of(ends) {
-        Ok(Some(owner)) => Some(owner),
-        Ok(None) => proc_net::owner_of(ends)?,
+/// The owner of the socket at the other end of `socket`; `None` if nobody holds it any more.
+pub(crate) fn tcp_peer(socket: impl AsFd) -> io::Result<Option<Caller>> {
+    let Some(ends) = Ends::of(&socket)? else { return Ok(None) };
+    let owner = owner_of(ends)?;
+    // A connection that was reset frees its ports, and the socket that was found may be somebody else's with the same
+    // ones. Ours is never connected again: if it still is, it was all the time, and the other one is at its end.
+    if Ends::of(&socket)?.is_none() {
+        return Ok(None);
+    }
+    Ok(owner.and_then(Owner::caller))
+}
+
+fn owner_of(ends: Ends) -> io::Result<Option<Owner>> {
+    let answer = sock_diag::owner_of(ends);
+    if is_final(&answer, &SOCK_DIAG_WORKS) {
+        return answer;
+    }
+    // Always there, and slow where there are many sockets.
+    proc_net::owner_of(ends)
+}
+
+/// Whether sock_diag has ever found a socket.
+static SOCK_DIAG_WORKS: AtomicBool = AtomicBool::new(false);
+
+/// Whether an answer of sock_diag need not be asked for again in `/proc`.
+///
+/// A kernel without the modules for it answers as if there were no such socket. But one that has found a socket has them,
+/// and then a client that is gone is gone: or else whoever connects and leaves could make every look-up a slow one.
+fn is_final(answer: &io::Result<Option<Owner>>, works: &AtomicBool) -> bool {
+    match answer {
+        Ok(Some(_)) => {
+            works.store(true, Ordering::Relaxed);
+            true
+        }
+        Ok(None) => works.load(Ordering::Relaxed),
         Err(error) => {
             tracing::debug!(%error, "no sock_diag; reading /proc/net/tcp");
-            proc_net::owner_of(ends)?
+            false
         }
-    };
-    Ok(owner.and_then(Owner::caller))
+    }
 }
 
 /// A TCP connection within this machine, both ends without IPv4-mapped addresses.
@@ -95,6 +123,19 @@ pub(crate) fn tcp_peer(peer: SocketAddr, local: SocketAddr) -> io::Result<Option
 struct Ends {
     theirs: SocketAddr,
     ours: SocketAddr,
+}
+
+impl Ends {
+    /// Those of a socket; `None` if it is connected no more.
+    fn of(socket: impl AsFd) -> io::Result<Option<Self>> {
+        let theirs = match rustix::net::getpeername(&socket) {
+            Ok(Some(address)) => address,
+            Ok(None) | Err(Errno::NOTCONN) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let ours = rustix::net::getsockname(&socket)?;
+        Ok(Some(Self { theirs: canonical(theirs.try_into()?), ours: canonical(ours.try_into()?) }))
+    }
 }
 
 fn canonical(address: SocketAddr) -> SocketAddr {
@@ -129,6 +170,9 @@ impl Owner {
 mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket, sockopt};
 
     use super::*;
 
@@ -144,9 +188,7 @@ mod tests {
     }
 
     fn ends(server: &TcpStream) -> Ends {
-        let theirs = server.peer_addr().expect("it is connected");
-        let ours = server.local_addr().expect("it is connected");
-        Ends { theirs: canonical(theirs), ours: canonical(ours) }
+        Ends::of(server).expect("it has addresses").expect("it is connected")
     }
 
     #[test]
@@ -173,16 +215,43 @@ mod tests {
     fn a_client_that_shut_its_sending_side_down_is_still_known() {
         let (client, server) = connected("127.0.0.1:0");
         client.shutdown(std::net::Shutdown::Write).expect("it is connected");
-        let Ends { theirs, ours } = ends(&server);
-        assert_eq!(tcp_peer(theirs, ours).expect("the kernel answers"), Some(own()));
+        assert_eq!(tcp_peer(&server).expect("the kernel answers"), Some(own()));
     }
 
     #[test]
     fn a_client_that_is_gone_is_nobody() {
         let (client, server) = connected("127.0.0.1:0");
         drop(client);
-        let Ends { theirs, ours } = ends(&server);
-        assert_eq!(tcp_peer(theirs, ours).expect("the kernel answers"), None);
+        assert_eq!(tcp_peer(&server).expect("the kernel answers"), None);
+    }
+
+    #[test]
+    fn a_client_that_was_reset_is_not_the_next_one_with_its_port() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
+        let host = listener.local_addr().expect("it is bound");
+        let first = TcpStream::connect(host).expect("it listens");
+        let port = first.local_addr().expect("it is connected");
+        let (server, _) = listener.accept().expect("a client is waiting");
+        let before = ends(&server);
+        // Closed without lingering, it resets the connection and frees its port.
+        sockopt::set_socket_linger(&first, Some(Duration::ZERO)).expect("a socket can be told so");
+        drop(first);
+        let second = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
+        bind(&second, &port).expect("the port is free");
+        connect(&second, &host).expect("it listens");
+        let owner = owner_of(before).expect("the kernel answers");
+        assert_eq!(owner.and_then(Owner::caller), Some(own()), "somebody has these ends");
+        assert_eq!(tcp_peer(&server).expect("the kernel answers"), None, "but not of this connection");
+    }
+
+    #[test]
+    fn nothing_is_a_final_answer_of_sock_diag_once_it_has_found_something() {
+        let works = AtomicBool::new(false);
+        let found = Owner { state: TCP_ESTABLISHED, uid: 7, inode: 1 };
+        assert!(!is_final(&Ok(None), &works), "the kernel may be without it");
+        assert!(is_final(&Ok(Some(found)), &works));
+        assert!(is_final(&Ok(None), &works));
+        assert!(!is_final(&Err(Errno::TIMEDOUT.into()), &works));
     }
 
     #[test]

@@ -51,10 +51,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
     /// How many threads run tasks [default: one per core]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = number)]
     workers: Option<usize>,
     /// How long runs may go on when the host is stopped [default: 10s]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     grace: Option<String>,
     /// Write the lines of guests to stdout [default: if it is a terminal]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -76,19 +76,25 @@ impl ServeArgs {
     }
 }
 
+/// Reads a count; whether it is one that will do, is the configuration's to say.
+fn number(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "it is no whole number")
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
     /// The plugin
     pub(crate) file: PathBuf,
     /// How many ticks to hand it, one after the other; ends at the first that
     /// does not succeed
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, value_name = "N", default_value_t = 1, allow_hyphen_values = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ticks: u32,
     /// How long one tick may take [default: 1m]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) timeout: Option<String>,
     /// How much memory it may have, like `64MiB` [default: 128MiB]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     pub(crate) memory: Option<String>,
     /// The guest's arguments
     #[arg(last = true, value_name = "ARGS")]
@@ -147,6 +153,21 @@ mod tests {
         match Cli::try_parse_from(["taskhost", "serve", "--echo=false"]).expect("valid").command {
             Some(Command::Serve(args)) => assert_eq!(args.into_layer().echo, Some(false)),
             other => panic!("another command: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_value_with_a_hyphen_is_a_value_and_told_as_one() {
+        let grace = Cli::try_parse_from(["taskhost", "--grace", "-5s"]).expect("the configuration judges it").serve;
+        assert_eq!(grace.into_layer().grace.as_deref(), Some("-5s"));
+        for (words, told) in [
+            (&["--workers", "-1"][..], "it is no whole number"),
+            (&["--workers", "two"], "it is no whole number"),
+            (&["run", "a.wasm", "--ticks", "-1"], "-1 is not in 1.."),
+            (&["run", "a.wasm", "--ticks", "0"], "0 is not in 1.."),
+        ] {
+            let refused = Cli::try_parse_from([&["taskhost"], words].concat()).expect_err("refused").to_string();
+            assert!(refused.contains(told), "{words:?}: {refused}");
         }
     }
 

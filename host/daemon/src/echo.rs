@@ -82,17 +82,29 @@ fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
     }
 }
 
-/// The text with its control characters escaped, but tabs: a guest must not steer somebody's terminal.
+/// The text with everything escaped that could move the cursor, change colours, reorder or hide what stands beside it: a
+/// guest must not steer somebody's terminal. Tabs stay.
 pub(crate) fn printable(text: &str) -> String {
     let mut printable = String::with_capacity(text.len());
     for character in text.chars() {
-        if character.is_control() && character != '\t' {
+        if is_dangerous(character) {
             printable.extend(character.escape_default());
         } else {
             printable.push(character);
         }
     }
     printable
+}
+
+/// Control characters but tab, line and paragraph separators, bidirectional controls, the byte order mark, and tags: the
+/// same as for `taskctl`, which shows the same lines.
+fn is_dangerous(letter: char) -> bool {
+    match letter {
+        '\t' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}' => true,
+        '\u{e0000}'..='\u{e007f}' => true,
+        _ => letter.is_control(),
+    }
 }
 
 #[cfg(test)]
@@ -127,7 +139,16 @@ mod tests {
     }
 
     #[test]
-    fn control_characters_do_not_reach_the_terminal() {
-        assert_eq!(printable("a\tb\u{1b}[2J\u{9b}é\r"), "a\tb\\u{1b}[2J\\u{9b}é\\r");
+    fn nothing_from_a_guest_draws_on_the_terminal() {
+        for (text, shown) in [
+            ("plain ünïcödé 日本\ttab \\x1b", "plain ünïcödé 日本\ttab \\x1b"),
+            ("\x1b[31mred\x1b[0m", "\\u{1b}[31mred\\u{1b}[0m"),
+            ("a\rb\nc\0", "a\\rb\\nc\\u{0}"),
+            ("\u{9b}31m\x7f", "\\u{9b}31m\\u{7f}"),
+            ("abc\u{202e}fdp.exe\u{2066}\u{200f}", "abc\\u{202e}fdp.exe\\u{2066}\\u{200f}"),
+            ("\u{feff}\u{e0041}", "\\u{feff}\\u{e0041}"),
+        ] {
+            assert_eq!(printable(text), shown);
+        }
     }
 }

@@ -35,7 +35,7 @@ use crate::stream::{Dispatcher, MESSAGE_TIMEOUT};
 /// What there is, for whoever asks for something else.
 const PATHS: &str = "\
 POST /                  JSON-RPC 2.0 and 1.0, with `Content-Type: application/json`
-GET  /                  the same over a WebSocket
+GET  /                  JSON-RPC 2.0 over a WebSocket
 PUT  /plugins/{sha256}  stores a plugin
 GET  /healthz           whether the host is alive
 ";
@@ -122,6 +122,8 @@ impl<U: Uploads> Service<U> {
             Ok(message) => message,
             Err((status, error)) => return response::call_failed(status, &error),
         };
+        // hyper looks for a client that is gone only where it writes: its call, and its connection's place, go on to the
+        // end. The longest is a `TaskUnit.Run` that waits, and that ends with the task's timeout.
         let dispatcher = Dispatcher::for_one_answer(self.methods.clone(), connection, caller);
         match dispatcher.answer(&message).await {
             Some(answer) => response::json(StatusCode::OK, Box::<str>::from(answer).into()),

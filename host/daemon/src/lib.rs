@@ -48,12 +48,37 @@ pub fn main_impl() -> ExitCode {
 }
 
 /// An error with all its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    causes.map(fragment).collect::<Vec<_>>().join(": ")
+}
+
+/// An error as a part of a sentence: what the system says begins in lower case, and has no number.
+fn fragment(error: &(dyn std::error::Error + 'static)) -> String {
+    let text = error.to_string();
+    if !error.is::<std::io::Error>() {
+        return text;
+    }
+    let text = text.split(" (os error ").next().unwrap_or_default();
+    let mut letters = text.chars();
+    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 /// For `map_err`, of errors that are fragments: "listen on 127.0.0.1:3333" becomes "failed to listen on 127.0.0.1:3333".
-fn failed_to(error: impl std::error::Error) -> anyhow::Error {
+fn failed_to(error: impl std::error::Error + 'static) -> anyhow::Error {
     anyhow::Error::msg(format!("failed to {}", chain(&error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_is_a_part_of_the_sentence() {
+        let error = std::fs::read("/nowhere/plugin.wasm").context("failed to read /nowhere/plugin.wasm");
+        let message = chain(&*error.expect_err("there is no such file"));
+        assert_eq!(message, "failed to read /nowhere/plugin.wasm: no such file or directory");
+    }
 }

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use jsonrpsee::server::Methods;
+use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -29,8 +30,11 @@ use crate::access::{self, AccessPolicy, Caller, Refusal};
 use crate::http::{self, Uploads};
 use crate::stream;
 
-/// How many connections there may be at once; more are closed when they come.
+/// How many connections there may be at once; more are closed when they come. Fewer where there are not files enough.
 const MAX_CONNECTIONS: u32 = 1024;
+
+/// One in so many of the files that the process may have open can be a connection: others are needed as well.
+const FILES_PER_CONNECTION: u64 = 2;
 
 /// How many of those who may not connect may be told so at once; more are closed unheard, so that they take no place from
 /// those who may.
@@ -120,7 +124,7 @@ impl Listeners {
         {
             tracing::warn!(%error, path = %socket.path().display(), "failed to set the mode of the socket");
         }
-        let gate = Arc::new(Gate::new(methods, uploads, policy));
+        let gate = Arc::new(Gate::new(methods, uploads, policy, max_connections(getrlimit(Resource::Nofile).current)));
         let mut loops = JoinSet::new();
         for listener in self.tcp {
             loops.spawn(accept_tcp(listener, Arc::clone(&gate)));
@@ -146,6 +150,12 @@ impl Listeners {
     }
 }
 
+/// How many connections there may be in a process that may have so many files open; `None` is any number.
+fn max_connections(open_files: Option<u64>) -> u32 {
+    let affordable = open_files.map_or(MAX_CONNECTIONS.into(), |files| files / FILES_PER_CONNECTION);
+    u32::try_from(affordable).unwrap_or(MAX_CONNECTIONS).clamp(1, MAX_CONNECTIONS)
+}
+
 /// What every connection passes.
 struct Gate<U> {
     policy: AccessPolicy,
@@ -153,6 +163,7 @@ struct Gate<U> {
     http: http::Service<U>,
     /// A permit goes with every socket, wherever that goes, until it is closed.
     connections: Arc<Semaphore>,
+    max_connections: u32,
     refusals: Arc<Semaphore>,
     next_connection: AtomicU32,
     /// Called when the host stops: finish, and close.
@@ -162,12 +173,13 @@ struct Gate<U> {
 }
 
 impl<U: Uploads> Gate<U> {
-    fn new(methods: Methods, uploads: U, policy: AccessPolicy) -> Self {
+    fn new(methods: Methods, uploads: U, policy: AccessPolicy, max_connections: u32) -> Self {
         Self {
             policy,
-            http: http::Service::new(methods.clone(), uploads, MAX_CONNECTIONS),
+            http: http::Service::new(methods.clone(), uploads, max_connections),
             methods,
-            connections: Arc::new(Semaphore::new(MAX_CONNECTIONS as usize)),
+            connections: Arc::new(Semaphore::new(max_connections as usize)),
+            max_connections,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
             next_connection: AtomicU32::new(0),
             stop: CancellationToken::new(),
@@ -177,7 +189,7 @@ impl<U: Uploads> Gate<U> {
 
     async fn all_closed(&self) {
         // The semaphore is never closed, so this ends only when every permit is back.
-        drop(self.connections.acquire_many(MAX_CONNECTIONS).await);
+        drop(self.connections.acquire_many(self.max_connections).await);
     }
 
     /// Serves a connection in a task of its own.
@@ -274,7 +286,7 @@ async fn accept_tcp(listener: TcpListener, gate: Arc<Gate<impl Uploads>>) {
             () = gate.stop.cancelled() => return,
         };
         match accepted {
-            Ok((socket, peer)) => match tcp_caller(&socket, peer) {
+            Ok((socket, peer)) => match tcp_caller(&socket) {
                 Ok(Some(caller)) => gate.enter(socket, caller),
                 Ok(None) => tracing::debug!(%peer, "a client was gone before it was known"),
                 Err(error) => tracing::warn!(%peer, %error, "failed to find out who a client is"),
@@ -284,10 +296,10 @@ async fn accept_tcp(listener: TcpListener, gate: Arc<Gate<impl Uploads>>) {
     }
 }
 
-fn tcp_caller(socket: &TcpStream, peer: SocketAddr) -> io::Result<Option<Caller>> {
+fn tcp_caller(socket: &TcpStream) -> io::Result<Option<Caller>> {
     // Answers are small and are waited for.
     socket.set_nodelay(true)?;
-    access::tcp_peer(peer, socket.local_addr()?)
+    access::tcp_peer(socket)
 }
 
 async fn accept_unix(socket: UnixSocket, gate: Arc<Gate<impl Uploads>>) {

@@ -6,8 +6,8 @@
 //! Out: every error is one of the table in `taskhost-api`, with its name and a hint in `data`. jsonrpsee's own errors are
 //! translated here, and nowhere else.
 //!
-//! A member that stands twice in a request, or in a parameter with fixed members, is refused by serde as a `duplicate
-//! field`; in free pairs such as labels the last one wins.
+//! A member that stands twice in a request or in a parameter is refused: by serde as a `duplicate field`, and among labels,
+//! whose keys are free, by the types of `taskhost-api`.
 
 use std::borrow::Cow;
 use std::fmt;

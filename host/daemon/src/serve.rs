@@ -3,9 +3,11 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use jiff::Timestamp;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use taskhost_core::ports::SystemClock;
 use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
 use taskhost_engine::{DEFAULT_POOL_SLOTS, EngineConfig, WasmEngine};
@@ -28,6 +30,9 @@ const USAGE: u8 = 2;
 /// How many threads may block at once on files and the like.
 const MAX_BLOCKING_THREADS: usize = 64;
 
+/// How long those may go on when all is done that is waited for.
+const BLOCKING_PATIENCE: Duration = Duration::from_secs(1);
+
 pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
     let file = args.config.take();
     let environment = |name: &str| std::env::var_os(name);
@@ -36,6 +41,7 @@ pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
         Err(error) => return Ok(refuse(&error)),
     };
     log_to_stderr(&config.log);
+    raise_open_files();
     // One thread for everything but tasks: those have threads of their own, a core each, and what is left to do here is
     // small or waits. More threads would only take turns with the workers.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -43,8 +49,20 @@ pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(run(config))?;
+    let done = runtime.block_on(run(config));
+    // Dropped, it would wait for all that blocks: for a plugin that still compiles, minutes.
+    runtime.shutdown_timeout(BLOCKING_PATIENCE);
+    done?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Lets the process have as many files open as it may: every connection is one, and the usual limit is one of old.
+fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "failed to raise the limit on open files");
+    }
 }
 
 async fn run(config: Config) -> anyhow::Result<()> {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use taskhost_core::ports::StoreError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 
 use crate::Host;
 
@@ -37,13 +38,13 @@ impl Signals {
     }
 }
 
-/// Steps 1 to 3.
+/// Steps 1 to 3. They are gone through once and to their end, whatever signals come.
 pub(crate) async fn stop_tasks(host: &Host, grace: Duration, signals: &mut Signals) -> Result<(), StoreError> {
-    tokio::select! {
-        stopped = host.shutdown(grace) => stopped,
-        signal = signals.next() => {
-            tracing::warn!(signal, "stopping runs at once");
-            host.shutdown(Duration::ZERO).await
+    let grace_over = async {
+        tokio::select! {
+            () = sleep(grace) => {}
+            signal = signals.next() => tracing::warn!(signal, "stopping runs at once"),
         }
-    }
+    };
+    host.shutdown(grace_over).await
 }

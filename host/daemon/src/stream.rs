@@ -25,6 +25,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::answer::outcome_of;
 use self::dispatch::Step;
 pub(crate) use self::dispatch::{Dispatcher, MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, without_id};
 use self::frame::{FrameError, Framer};
@@ -83,7 +84,7 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
             },
             () = at(message_deadline) => session.give_up(too_slow()),
             () = stop.cancelled(), if session.reading == Reading::Open => session.finish(Reading::Stopped),
-            () = at(subscriptions_deadline) => session.work.clear(),
+            () = at(subscriptions_deadline) => session.subscriptions_deadline = None,
         }
     }
 
@@ -131,7 +132,7 @@ struct Session {
     message_bytes: usize,
     /// What is to be written.
     waiting: BytesMut,
-    /// When subscriptions that did not end by themselves are dropped; set when the host stops.
+    /// Until when subscriptions are waited for, to end by themselves; set when the host stops, and `None` after it.
     subscriptions_deadline: Option<Instant>,
 }
 
@@ -166,8 +167,9 @@ impl Session {
     fn is_over(&self) -> bool {
         match self.reading {
             Reading::Open => false,
-            // Subscriptions have something to say yet: that the host stops.
-            Reading::Stopped => self.work.is_empty(),
+            // Subscriptions have something to say yet: that the host stops. Calls have all the time that the listeners
+            // give this connection.
+            Reading::Stopped => self.work.is_empty() || (self.messages == 0 && self.subscriptions_deadline.is_none()),
             // A connection that its client closed has nobody to hear of events.
             Reading::Ended | Reading::GivenUp => self.messages == 0,
         }

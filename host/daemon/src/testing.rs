@@ -31,7 +31,7 @@ impl TestHost {
     }
 
     pub(crate) async fn stop(self) {
-        self.host.shutdown(Duration::from_secs(1)).await.expect("the store closes");
+        self.host.shutdown(tokio::time::sleep(Duration::from_secs(1))).await.expect("the store closes");
         self.dir.close().expect("the directory goes");
     }
 }

@@ -106,13 +106,24 @@ impl PluginUploads {
         }
     }
 
-    async fn store(&self, lease: Lease, caller: Caller) -> Result<PluginInfo, ErrorObjectOwned> {
-        let sha256 = lease.sha256;
-        let wasm = lease.finish().await.map_err(upload_error)?;
-        let size_bytes = wasm.len();
-        let plugin = self.host.put_plugin(wasm).await.map_err(errors::to_rpc)?;
-        tracing::info!(%sha256, size_bytes, uid = caller.uid, "plugin stored");
-        Ok(convert::plugin(plugin))
+    /// Compiles and stores what is whole, also if the caller goes away meanwhile. Its place is taken until then: what waits
+    /// for the compiler is in memory.
+    async fn store(&self, mut lease: Lease, caller: Caller) -> Result<PluginInfo, ErrorObjectOwned> {
+        let host = self.host.clone();
+        let storing = tokio::spawn(async move {
+            let wasm = lease.finish().await.map_err(upload_error)?;
+            let (sha256, size_bytes) = (lease.sha256, wasm.len());
+            let plugin = host.put_plugin(wasm).await.map_err(errors::to_rpc)?;
+            tracing::info!(%sha256, size_bytes, uid = caller.uid, "plugin stored");
+            Ok(convert::plugin(plugin))
+        });
+        match storing.await {
+            Ok(stored) => stored,
+            Err(failed) => {
+                tracing::error!(error = %failed, "storing a plugin did not end well");
+                Err(ErrorCode::Internal.to_error("the plugin could not be stored", None))
+            }
+        }
     }
 }
 
@@ -175,7 +186,7 @@ enum UploadError {
     Hash { announced: Sha256, actual: Sha256 },
     #[error("{MAX_UPLOADS} plugins or {MAX_STAGED_BYTES} bytes are on their way already")]
     TooMany,
-    #[error("plugin {0} is being sent by somebody else")]
+    #[error("plugin {0} is on its way already")]
     InProgress(Sha256),
     #[error("failed to stage the plugin: {0}")]
     Disk(#[from] io::Error),
@@ -188,7 +199,7 @@ struct Staging {
     slots: Mutex<HashMap<Sha256, Slot>>,
 }
 
-/// The place of one plugin: counted from its first byte to its last.
+/// The place of one plugin: from its first byte until it is stored, or given up.
 struct Slot {
     size: u64,
     state: SlotState,
@@ -238,9 +249,10 @@ impl Staging {
             return Err(UploadError::InProgress(sha256));
         }
         slots.remove(&sha256);
-        let staged: u64 = slots.values().map(|slot| slot.size).sum();
-        if slots.len() >= MAX_UPLOADS || staged + size > MAX_STAGED_BYTES {
-            return Err(UploadError::TooMany);
+        while !has_room(&slots, size) {
+            let idle_longest = idle_longest(&slots).ok_or(UploadError::TooMany)?;
+            tracing::info!(sha256 = %idle_longest, "upload dropped: nobody went on with it, and another one needs its place");
+            slots.remove(&idle_longest);
         }
         let file = tempfile::tempfile_in(&self.dir)?;
         slots.insert(sha256, Slot { size, state: SlotState::Leased });
@@ -294,6 +306,20 @@ impl Staging {
     }
 }
 
+fn has_room(slots: &HashMap<Sha256, Slot>, size: u64) -> bool {
+    let staged: u64 = slots.values().map(|slot| slot.size).sum();
+    slots.len() < MAX_UPLOADS && staged + size <= MAX_STAGED_BYTES
+}
+
+/// The upload that has waited for its next piece for the longest time.
+fn idle_longest(slots: &HashMap<Sha256, Slot>) -> Option<Sha256> {
+    let idle = slots.iter().filter_map(|(sha256, slot)| match &slot.state {
+        SlotState::Idle { since, .. } => Some((*since, *sha256)),
+        SlotState::Leased => None,
+    });
+    idle.min_by_key(|(since, _)| *since).map(|(_, sha256)| sha256)
+}
+
 impl Lease {
     /// Appends a piece; answers with how many bytes there are then.
     async fn write(&mut self, piece: Bytes) -> Result<u64, UploadError> {
@@ -327,8 +353,8 @@ impl Lease {
         }
     }
 
-    /// The whole plugin, if its hash is right. What was staged is gone then.
-    async fn finish(mut self) -> Result<Bytes, UploadError> {
+    /// The whole plugin, if its hash is right. Nothing is on disk then, and the place is taken until the lease is dropped.
+    async fn finish(&mut self) -> Result<Bytes, UploadError> {
         let Some(mut part) = self.part.take() else {
             return Err(UploadError::Disk(io::Error::other("an earlier piece failed")));
         };
@@ -393,6 +419,8 @@ mod tests {
         let mut lease = staging.resume(sha256, 11, 6).expect("resumed");
         assert_eq!(lease.write("world".into()).await.expect("taken"), 11);
         assert_eq!(lease.finish().await.expect("whole"), "hello world");
+        assert_eq!(staging.slots().len(), 1, "it is not stored yet, and counts");
+        drop(lease);
         assert!(staging.slots().is_empty(), "its place is free again");
     }
 
@@ -404,6 +432,7 @@ mod tests {
         lease.write("hullo".into()).await.expect("taken");
         let error = lease.finish().await.expect_err("another hash");
         assert!(matches!(error, UploadError::Hash { actual, .. } if actual == sha256_of(b"hullo")), "{error}");
+        drop(lease);
         assert!(staging.slots().is_empty());
     }
 
@@ -433,6 +462,23 @@ mod tests {
         let mut lease = staging.resume(sha256, 5, 0).expect("begun anew");
         lease.write("hello".into()).await.expect("taken");
         assert_eq!(lease.finish().await.expect("whole"), "hello");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn uploads_that_nobody_goes_on_with_make_room_the_one_idle_longest_first() {
+        let Fixture { staging, _dir } = fixture();
+        let sha256s: Vec<Sha256> = (0..MAX_UPLOADS).map(|at| sha256_of(&at.to_le_bytes())).collect();
+        let being_written = staging.begin(sha256s[0], 1).expect("within the bound");
+        for sha256 in &sha256s[1..] {
+            staging.begin(*sha256, 1).expect("within the bound").keep();
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        // Gone on with, it is not the one that was idle longest any more.
+        staging.resume(sha256s[1], 1, 0).expect("begun anew").keep();
+        let more = staging.begin(sha256_of(b"one more"), 1).expect("there is room");
+        let is_there = |sha256: &Sha256| staging.slots().contains_key(sha256);
+        assert_eq!(sha256s.iter().filter(|sha256| !is_there(sha256)).collect::<Vec<_>>(), [&sha256s[2]]);
+        drop((being_written, more));
     }
 
     #[tokio::test]

@@ -25,15 +25,15 @@ pub(crate) struct Add {
     plugin: PluginChoice,
 
     /// Run at this rate, from 10ms to 10y [the host's default: 1s]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     every: Option<String>,
 
     /// Stop an attempt that takes longer [the host's default: 1m]
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     timeout: Option<String>,
 
     /// Give an attempt at most so much memory, like 64MiB [the host's default: 128MiB]
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     memory: Option<Size>,
 
     /// Set a label to select the task by; may be repeated
@@ -56,10 +56,11 @@ pub(crate) struct Add {
 impl Add {
     pub(crate) async fn run(self, client: &Client, output: &mut Output) -> Result<Exit, Failure> {
         let Self { name, plugin, every, timeout, memory, labels, now, replace, args } = self;
+        let doing = || format!("add {}", quoted(&name));
         let scheduled = every.is_some();
         let request = AddRequest {
             name: name.clone(),
-            plugin: plugin.resolve(client, output).await?.unwrap_or_default(),
+            plugin: plugin.resolve(client, output, &doing()).await?.unwrap_or_default(),
             schedules: every.map(|every| vec![Schedule { every: Some(every) }]),
             timeout,
             memory_bytes: memory.map(|size| size.0),
@@ -69,7 +70,6 @@ impl Add {
             now,
             replace,
         };
-        let doing = || format!("add {}", quoted(&name));
         let task = match client.add(AddTask::Spec(Box::new(request))).await.doing(doing)? {
             Accepted::With(task) => task,
             Accepted::True => return Err(CallError::Protocol("`true` instead of the task".to_owned())).doing(doing),

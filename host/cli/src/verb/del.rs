@@ -41,7 +41,9 @@ impl Del {
                 client.delete(DeleteTask::Request(request)).await.doing(|| format!("delete {}", quoted(&name)));
             match deleted {
                 Ok(answer) if output.is_json() => output.object(&answer)?,
-                Ok(Accepted::With(answer)) if !answer.deleted => output.line(&format!("there was no {name}"))?,
+                Ok(Accepted::With(answer)) if !answer.deleted => {
+                    output.line(&format!("there was no {}", quoted(&name)))?
+                }
                 Ok(_) => output.line(&format!("deleted {name}"))?,
                 Err(failure) => {
                     let failed = output.report(&failure);

@@ -9,6 +9,7 @@ use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::{Cell, Output, Style};
 use crate::text::{absolute, quoted};
+use crate::value::number;
 
 /// The most lines that a host gives at once.
 const MAX_LINES: u32 = 10_000;
@@ -27,7 +28,7 @@ pub(crate) struct Logs {
     follow: bool,
 
     /// Show at most so many of the last lines, to 10000 [the host's default: 100]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true, value_parser = number::<u32>)]
     lines: Option<u32>,
 }
 

@@ -64,7 +64,8 @@ impl Plugin {
             PluginVerb::List => list(client, output).await?,
             PluginVerb::Show { plugin } => show(client, output, plugin).await?,
             PluginVerb::Put { file } => {
-                let sha256 = Module::read(&file)?.upload(client, output).await?;
+                let doing = format!("send {}", file.display());
+                let sha256 = Module::read(&file)?.upload(client, output, &doing).await?;
                 if output.is_json() {
                     output.document(&get(client, sha256).await?)?;
                 } else {

@@ -28,10 +28,17 @@ pub(crate) struct PluginChoice {
 }
 
 impl PluginChoice {
-    /// The chosen plugin, which the host has from now on; `None` if none was chosen.
-    pub(crate) async fn resolve(self, client: &Client, output: &Output) -> Result<Option<PluginRef>, Failure> {
+    /// The chosen plugin, which the host has from now on; `None` if none was chosen. It is for what completes "failed to
+    /// {doing}".
+    pub(crate) async fn resolve(
+        self,
+        client: &Client,
+        output: &Output,
+        doing: &str,
+    ) -> Result<Option<PluginRef>, Failure> {
         if let Some(path) = self.wasm {
-            return Ok(Some(PluginRef::Sha256(Module::read(&path)?.upload(client, output).await?)));
+            let doing = format!("{doing} with {}", path.display());
+            return Ok(Some(PluginRef::Sha256(Module::read(&path)?.upload(client, output, &doing).await?)));
         }
         if let Some(plugin) = self.plugin {
             let selector = PluginSelector { plugin };

@@ -11,6 +11,7 @@ use crate::failure::{Doing, Failure};
 use crate::output::{Cell, Output};
 use crate::table::Column;
 use crate::text::{quoted, relative};
+use crate::value::number;
 
 // An id that can be cancelled by, and what went wrong: with 80 columns there is no room for more, which `-o json` has.
 const COLUMNS: [Column; 5] = [
@@ -28,7 +29,7 @@ pub(crate) struct Runs {
     name: String,
 
     /// At most so many, 1 to 1000 [the host's default: 20]
-    #[arg(short = 'n', long, value_name = "N")]
+    #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true, value_parser = number::<u32>)]
     limit: Option<u32>,
 
     /// Only runs that ended so: success, error, trapped, timed_out, …

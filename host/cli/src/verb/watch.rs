@@ -3,14 +3,14 @@
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jsonrpsee::core::client::Client;
-use taskhost_api::{Event, EventKind, WatchRequest};
+use taskhost_api::{ErrorCode, Event, EventKind, GetRequest, TaskUnitApiClient, WatchRequest};
 
 use super::{logs, outcome, remark, took};
 use crate::client::{Events, Next, until_interrupted};
 use crate::exit::Exit;
-use crate::failure::{Doing, Failure};
+use crate::failure::{CallError, Doing, Failure};
 use crate::output::{Cell, Output, Style};
-use crate::text::absolute;
+use crate::text::{absolute, quoted};
 
 /// Show what happens as it happens, one event a line, until Ctrl-C
 #[derive(Debug, Args)]
@@ -36,8 +36,15 @@ impl Watch {
 
 async fn watch(client: &Client, request: WatchRequest, output: &mut Output) -> Result<(), Failure> {
     let doing = || "watch".to_owned();
+    let mut unheard_of = request.name.as_deref();
     loop {
         let mut events = Events::subscribe(client, request.clone()).await.doing(doing)?;
+        // Asked once, and after subscribing: a task that is added in between is heard of.
+        if let Some(name) = unheard_of.take()
+            && !exists(client, name).await.doing(doing)?
+        {
+            output.note(&format!("no task is named {} yet; waiting for it", quoted(name)));
+        }
         loop {
             match events.next().await.doing(doing)? {
                 Next::Event(event) => {
@@ -57,6 +64,14 @@ async fn watch(client: &Client, request: WatchRequest, output: &mut Output) -> R
                 Next::Ended => return Ok(()),
             }
         }
+    }
+}
+
+async fn exists(client: &Client, name: &str) -> Result<bool, CallError> {
+    match client.get(GetRequest { name: name.to_owned(), effective: false }).await.map_err(CallError::from) {
+        Ok(_) => Ok(true),
+        Err(CallError::Refused { code: Some(ErrorCode::TaskNotFound), .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -20,6 +20,9 @@ pub enum TaskError {
     NotFound(TaskName),
     #[error("a task named `{0}` exists")]
     Exists(TaskName),
+    /// Its name is free when that has ended.
+    #[error("the last run of the deleted task `{0}` is still going on")]
+    Leaving(TaskName),
     #[error("task `{name}` has revision {actual}, not {expected}")]
     RevisionConflict { name: TaskName, expected: u64, actual: u64 },
     #[error("task `{name}` is running (run {run}), and its overlap policy is `skip`")]

@@ -144,10 +144,13 @@ fn a_deleted_task_is_gone_when_its_run_is_and_starts_nothing_meanwhile() {
         pass(Duration::from_millis(1_500)).await;
         let (gone, is_gone) = oneshot::channel();
         bench.ask(|worker| worker.delete(&TaskName::new("a").expect("a name"), false, gone)).await;
-        assert!(bench.ask(|worker| worker.slot("a").is_none()).await, "its name is free at once");
+        assert!(bench.ask(|worker| worker.slot("a").is_none()).await, "nobody finds it any more");
+        let leaving = |worker: &mut TestWorker| worker.is_leaving(&TaskName::new("a").expect("a name"));
+        assert!(bench.ask(leaving).await, "its name is taken until the run has ended");
         let began = tokio::time::Instant::now();
         is_gone.await.expect("it goes");
         assert_eq!(began.elapsed().as_millis(), 2_500);
+        assert!(!bench.ask(leaving).await);
         pass(Duration::from_secs(10)).await;
         assert_eq!(bench.started_count(), 1);
         assert!(bench.ask(|worker| worker.plugin_uses().is_empty()).await);

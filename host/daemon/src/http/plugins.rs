@@ -11,14 +11,17 @@ use hyper::body::{Body, Incoming};
 use jsonrpsee::server::HttpResponse;
 use jsonrpsee::types::ErrorObjectOwned;
 use taskhost_api::{ErrorCode, MAX_PLUGIN_BYTES, PluginInfo};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::response;
 use crate::access::Caller;
 use crate::upload::PluginUploads;
 
 /// How long the next piece of a plugin may take to come.
-const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+pub(super) const PIECE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long all of it may take to come: somebody else may wait for its place.
+pub(super) const PUT_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Where plugins go. The host's is [`PluginUploads`]; the tests of the wire have one that needs no host.
 pub trait Uploads: Clone + Send + Sync + 'static {
@@ -72,8 +75,12 @@ pub(super) async fn put<U: Uploads>(uploads: &U, sha256: &str, mut body: Incomin
 
 /// The body as it comes, up to the largest plugin.
 fn pieces(body: &mut Incoming) -> impl Stream<Item = Result<Bytes, ErrorObjectOwned>> + Send {
-    stream::try_unfold((body, 0), |(body, received)| async move {
-        let Some(piece) = next_piece(body).await? else { return Ok(None) };
+    let deadline = Instant::now() + PUT_TIMEOUT;
+    stream::try_unfold((body, 0), move |(body, received)| async move {
+        let next = timeout_at(deadline, next_piece(body)).await;
+        let next =
+            next.map_err(|_| incomplete(format!("the plugin did not come within {} s", PUT_TIMEOUT.as_secs())))?;
+        let Some(piece) = next? else { return Ok(None) };
         let received = received + piece.len() as u64;
         if received > MAX_PLUGIN_BYTES {
             return Err(too_large());

@@ -245,6 +245,27 @@ async fn half_a_request_and_silence_is_given_up() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_drips_is_given_up_too() {
+    let (socket, _) = connect();
+    let (mut reader, mut writer) = tokio::io::split(socket);
+    let head = "PUT /plugins/abc HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n";
+    let before = Instant::now();
+    let dripping = async {
+        writer.write_all(head.as_bytes()).await.expect("the host reads");
+        while writer.write_all(b"x").await.is_ok() {
+            tokio::time::sleep(plugins::PIECE_TIMEOUT / 2).await;
+        }
+    };
+    let mut start = vec![0; 16];
+    tokio::select! {
+        read = reader.read_exact(&mut start) => { read.expect("an answer comes"); }
+        () = dripping => panic!("the answer comes first"),
+    }
+    assert!(start.starts_with(b"HTTP/1.1 400 "), "{}", String::from_utf8_lossy(&start));
+    assert_eq!(before.elapsed().as_secs(), plugins::PUT_TIMEOUT.as_secs());
+}
+
 #[tokio::test]
 async fn who_may_not_connect_is_told_with_403() {
     let (mut ours, theirs) = duplex(64 * 1024);

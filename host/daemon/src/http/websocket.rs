@@ -1,8 +1,9 @@
 //! JSON-RPC over WebSockets: jsonrpsee's own, with what it leaves open closed by a layer around every call.
 //!
 //! The layer gives calls the same parameters and errors as everywhere else, carries notifications out (jsonrpsee drops them),
-//! and bounds what one connection has going on (jsonrpsee begins every message that it reads). What never becomes a call (no
-//! JSON, a message or a batch past the limits) jsonrpsee answers itself, with numbers of its own.
+//! and bounds what one connection has going on (jsonrpsee begins every message that it reads). A call goes on until its
+//! answer is in the queue of what is sent, so that answers do not pile up for a client that reads none. What never becomes a
+//! call (no JSON, a message or a batch past the limits) jsonrpsee answers itself, with numbers of its own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -14,23 +15,23 @@ use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceBui
 use jsonrpsee::server::middleware::rpc::RpcService;
 use jsonrpsee::server::{
     BatchRequestConfig, BatchResponseBuilder, HttpResponse, MethodCallback, MethodResponse, Methods, PingConfig,
-    Server, ServerConfig, ServerHandle, StopHandle, TowerServiceBuilder, stop_channel,
+    ResponsePayload, Server, ServerConfig, ServerHandle, StopHandle, TowerServiceBuilder, stop_channel,
 };
 use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, Id, Request};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use taskhost_api::{ErrorCode, MAX_BATCH_CALLS, MAX_MESSAGE_BYTES};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::Service;
 use tower::layer::util::{Identity, Stack};
 
 use super::response;
 use crate::access::Caller;
 use crate::normalise;
-use crate::stream::{MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS};
+use crate::stream::{MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, outcome_of};
 
 /// How many messages wait for a client that does not read.
-const QUEUE_MESSAGES: u32 = 64;
+const QUEUE_MESSAGES: u32 = 4;
 
 /// How often a client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -41,8 +42,11 @@ const PONG_TIMEOUT: Duration = Duration::from_secs(90);
 /// How many bytes of parameters one connection may have going on.
 const MAX_IN_FLIGHT_BYTES: usize = 16 * MAX_MESSAGE_BYTES;
 
-/// What a call counts at least; so this also bounds how many there may be, to 1024.
-const MIN_CALL_BYTES: usize = MAX_IN_FLIGHT_BYTES / 1024;
+/// How many calls and batches one connection may have going on.
+const MAX_IN_FLIGHT: usize = 64;
+
+/// What each of them counts at least.
+const MIN_CALL_BYTES: usize = MAX_IN_FLIGHT_BYTES / MAX_IN_FLIGHT;
 
 /// Turns connections into WebSockets.
 pub(super) struct WebSockets {
@@ -147,17 +151,42 @@ impl RpcServiceT for Calls {
 }
 
 impl Calls {
-    async fn one(&self, mut request: Request<'_>) -> MethodResponse {
+    /// A call by itself.
+    async fn one(&self, request: Request<'_>) -> MethodResponse {
+        let id = request.id.clone().into_owned();
+        let place = match self.place(bytes_of(request.params.as_deref())) {
+            Ok(place) => place,
+            Err(busy) => return MethodResponse::error(id, busy),
+        };
+        let response = self.call_method(request).await;
+        // What a subscription answers has been sent already, and errors are small.
+        if !response.is_method_call() || response.is_error() {
+            return response;
+        }
+        let Ok(result) = outcome_of(response.as_ref()) else { return response };
+        let (answer, sent) = ResponsePayload::success(result).notify_on_completion();
+        tokio::spawn(async move {
+            // Whether it was sent, or its connection closed before.
+            sent.await.ok();
+            drop(place);
+        });
+        MethodResponse::response(id, answer, MAX_ANSWER_BYTES)
+    }
+
+    /// The right to have so many bytes of parameters going on, until it is dropped.
+    fn place(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ErrorObjectOwned> {
+        let bytes = u32::try_from(bytes.clamp(MIN_CALL_BYTES, MAX_IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
+        Arc::clone(&self.in_flight).try_acquire_many_owned(bytes).map_err(|_| {
+            let hint = Some("wait for answers before sending more".to_owned());
+            ErrorCode::Busy.to_error("too many calls are going on", hint)
+        })
+    }
+
+    async fn call_method(&self, mut request: Request<'_>) -> MethodResponse {
         let id = request.id.clone().into_owned();
         if self.methods.method(&request.method).is_none() {
             return MethodResponse::error(id, normalise::unknown_method(&request.method));
         }
-        let bytes = request.params.as_ref().map_or(0, |params| params.get().len()).max(MIN_CALL_BYTES);
-        let bytes = u32::try_from(bytes.min(MAX_IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
-        let Ok(_going_on) = self.in_flight.try_acquire_many(bytes) else {
-            let hint = Some("wait for answers before sending more".to_owned());
-            return MethodResponse::error(id, ErrorCode::Busy.to_error("too many calls are going on", hint));
-        };
         match normalise::parameters(request.params.as_deref()).map(Cow::into_owned) {
             Ok(params) => {
                 let params = RawValue::from_string(params).expect("a parameter between brackets is JSON");
@@ -173,8 +202,15 @@ impl Calls {
         response
     }
 
-    /// One after the other, as over the stream.
+    /// One after the other, as over the stream, in the place of a single call.
     async fn each(&self, batch: Batch<'_>) -> MethodResponse {
+        let bytes = batch.iter().flatten().map(|entry| match entry {
+            BatchEntry::Call(request) => bytes_of(request.params.as_deref()),
+            BatchEntry::Notification(notification) => bytes_of(notification.params.as_deref()),
+        });
+        // Free again when the batch is answered, as jsonrpsee does not tell when that is sent: the socket is not read while
+        // the client does not read, so only batches that were read before wait beside the queue.
+        let place = self.place(bytes.sum());
         let mut answers = BatchResponseBuilder::new_with_limit(MAX_ANSWER_BYTES);
         let mut only_notifications = !batch.is_empty();
         for entry in batch {
@@ -184,9 +220,14 @@ impl Calls {
                     let error = ErrorCode::InvalidRequest.to_error("a subscription can't be part of a batch", hint);
                     MethodResponse::error(request.id, error)
                 }
-                Ok(BatchEntry::Call(request)) => self.one(request).await,
+                Ok(BatchEntry::Call(request)) => match &place {
+                    Ok(_) => self.call_method(request).await,
+                    Err(busy) => MethodResponse::error(request.id, busy.clone()),
+                },
                 Ok(BatchEntry::Notification(notification)) => {
-                    self.unanswered(notification).await;
+                    if place.is_ok() {
+                        self.carry_out(notification).await;
+                    }
                     continue;
                 }
                 Err(entry) => {
@@ -203,19 +244,30 @@ impl Calls {
     }
 
     async fn unanswered(&self, notification: Notification<'_>) -> MethodResponse {
+        // Without a place it is lost, as nobody can be told.
+        if let Ok(_place) = self.place(bytes_of(notification.params.as_deref())) {
+            self.carry_out(notification).await;
+        }
+        MethodResponse::notification()
+    }
+
+    async fn carry_out(&self, notification: Notification<'_>) {
         let Notification { method, params, extensions, .. } = notification;
         // A subscription would have to say its id.
         if !self.is_subscription(&method) {
             let mut request = Request::owned(method.into_owned(), params.map(Cow::into_owned), Id::Null);
             *request.extensions_mut() = extensions;
-            self.one(request).await;
+            self.call_method(request).await;
         }
-        MethodResponse::notification()
     }
 
     fn is_subscription(&self, method: &str) -> bool {
         matches!(self.methods.method(method), Some(MethodCallback::Subscription(_)))
     }
+}
+
+fn bytes_of(params: Option<&RawValue>) -> usize {
+    params.map_or(0, |params| params.get().len())
 }
 
 /// The error of an answer, as one of the table.

@@ -135,6 +135,38 @@ async fn a_websocket_has_the_same_parameters_errors_and_notifications() {
 }
 
 #[tokio::test]
+async fn only_so_many_calls_of_one_websocket_go_on_at_once() {
+    let host = host().await;
+    let client = Arc::new(websocket(host.tcp).await);
+    let mut waiting = JoinSet::new();
+    for number in 0..64 {
+        let client = Arc::clone(&client);
+        waiting.spawn(async move { client.request::<Value, _>("wait", rpc_params![number]).await });
+    }
+    while host.toy.begun().len() < 64 {
+        tokio::task::yield_now().await;
+    }
+    let error = client.request::<Value, _>("who", rpc_params![]).await.expect_err("there is no place");
+    let jsonrpsee::core::ClientError::Call(error) = error else { panic!("{error}") };
+    assert_eq!(error.code(), 1429);
+    let mut batch = jsonrpsee::core::params::BatchRequestBuilder::new();
+    for _ in 0..2 {
+        batch.insert("who", rpc_params![]).expect("no parameters are JSON");
+    }
+    let refused = client.batch_request::<Value>(batch.clone()).await.expect("every call is answered");
+    assert_eq!(refused.num_failed_calls(), 2);
+    host.toy.go_on.add_permits(64);
+    while let Some(waited) = waiting.join_next().await {
+        waited.expect("no panic").expect("it is answered");
+    }
+    // An answer that was sent gives its place back.
+    let answered = client.batch_request::<Value>(batch).await.expect("it is answered");
+    assert_eq!(answered.num_successful_calls(), 2);
+    drop(client);
+    host.stop().await;
+}
+
+#[tokio::test]
 async fn a_subscription_over_a_websocket_ends_with_its_connection() {
     let host = host().await;
     let client = websocket(host.tcp).await;
@@ -181,7 +213,7 @@ async fn a_host_that_stops_answers_what_is_going_on_and_closes_everything() {
 #[tokio::test]
 async fn who_may_not_connect_is_refused_and_takes_no_place() {
     let (_, methods) = Toy::methods();
-    let gate = Arc::new(Gate::new(methods, Sink::default(), AccessPolicy::default()));
+    let gate = Arc::new(Gate::new(methods, Sink::default(), AccessPolicy::default(), MAX_CONNECTIONS));
     let stranger = Caller { uid: 4_000_000_001 };
     let mut clients = Vec::new();
     for _ in 0..MAX_REFUSALS {
@@ -202,7 +234,7 @@ async fn who_may_not_connect_is_refused_and_takes_no_place() {
 #[tokio::test(start_paused = true)]
 async fn who_may_not_connect_and_says_nothing_is_closed() {
     let (_, methods) = Toy::methods();
-    let gate = Arc::new(Gate::new(methods, Sink::default(), AccessPolicy::default()));
+    let gate = Arc::new(Gate::new(methods, Sink::default(), AccessPolicy::default(), MAX_CONNECTIONS));
     let (mut ours, theirs) = duplex(1024);
     gate.enter(theirs, Caller { uid: 4_000_000_001 });
     let before = tokio::time::Instant::now();
@@ -248,4 +280,13 @@ async fn the_file_of_a_dead_socket_is_replaced_and_no_other() {
     let fourth = Listeners::bind(&[], Some(&path)).await;
     assert!(matches!(fourth, Err(BindError::UnixNotASocket(_))));
     assert_eq!(fs::read_to_string(&path).expect("it is still there"), "a letter");
+}
+
+#[test]
+fn connections_leave_files_for_others() {
+    for (open_files, connections) in
+        [(None, MAX_CONNECTIONS), (Some(1 << 40), MAX_CONNECTIONS), (Some(1024), 512), (Some(0), 1)]
+    {
+        assert_eq!(max_connections(open_files), connections, "{open_files:?}");
+    }
 }

@@ -15,7 +15,8 @@ use taskhost_core::supervisor::TaskError;
 
 pub(crate) fn to_rpc(error: TaskError) -> ErrorObjectOwned {
     let (code, hint) = translate(&error);
-    if code == ErrorCode::Internal {
+    // What is the host's own failure is for whoever reads its log, too.
+    if matches!(code, ErrorCode::Internal | ErrorCode::StorageFailed) {
         tracing::error!(%error, "request failed");
     }
     code.to_error(error.to_string(), hint)
@@ -35,6 +36,13 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
         TaskError::RevisionConflict { name, .. } => (
             ErrorCode::RevisionConflict,
             Some(format!("somebody else changed it; `taskctl show {}` shows what it is now", shell(name))),
+        ),
+        TaskError::Leaving(name) => (
+            ErrorCode::Busy,
+            Some(format!(
+                "try again when `taskctl del {}` has answered; a run that is cancelled ends within its grace",
+                shell(name)
+            )),
         ),
         TaskError::RunInProgress { name, .. } => (
             ErrorCode::RunInProgress,
@@ -93,6 +101,10 @@ fn plugin(error: &PluginError) -> (ErrorCode, Option<String>) {
             (ErrorCode::TooLarge, hint("build it with optimisation for size, and strip its debug information"))
         }
         PluginError::NotFound(_) => (ErrorCode::PluginNotFound, hint("`taskctl plugin list` shows what is stored")),
+        PluginError::NotBuiltin { .. } => (
+            ErrorCode::PluginNotFound,
+            hint("run a plugin of your own with `--wasm FILE`, or a stored one with `--plugin SHA256`"),
+        ),
         PluginError::Damaged(_) => {
             (ErrorCode::StorageFailed, hint("put the same file again with `taskctl plugin put FILE` and it is mended"))
         }
@@ -138,6 +150,7 @@ mod tests {
             TaskError::NotFound(name.clone()),
             TaskError::Exists(TaskName::new("nightly backup").expect("a name")),
             TaskError::Exists(name.clone()),
+            TaskError::Leaving(name.clone()),
             TaskError::RevisionConflict { name: name.clone(), expected: 1, actual: 2 },
             TaskError::RunInProgress { name: name.clone(), run },
             TaskError::NotRunning(name.clone()),
@@ -147,6 +160,7 @@ mod tests {
             TaskError::Plugin(invalid),
             TaskError::Plugin(PluginError::TooLarge { size_bytes: 2, limit_bytes: 1 }),
             TaskError::Plugin(PluginError::NotFound("`x`".to_owned())),
+            TaskError::Plugin(PluginError::NotBuiltin { name: "x".to_owned(), known: "`ticker`".to_owned() }),
             TaskError::Plugin(PluginError::Damaged(Sha256([0xab; 32]))),
             TaskError::Plugin(PluginError::Host("the compiler was killed".to_owned())),
             TaskError::PluginInUse { plugin: Sha256([0xab; 32]), tasks: 2, example: name },

@@ -49,20 +49,19 @@ impl TaskUnitApiServer for Rpc {
 
     async fn edit(&self, extensions: &Extensions, mut request: EditRequest) -> RpcResult<Task> {
         let caller = caller(extensions)?;
-        let (plugin, stored) = match request.plugin.take() {
+        let plugin = match request.plugin.take() {
             Some(plugin) => {
                 // Before a plugin is stored for an edit that can't be.
                 let patch = convert::edit_patch(request.clone(), None);
                 let now = self.host.get(&request.name).await.map_err(to_rpc)?;
                 TaskSpec::clone(&now.spec).patched(patch).map_err(|error| to_rpc(error.into()))?;
-                let (plugin, stored) = self.resolve(plugin, caller).await?;
-                (Some(plugin), stored)
+                Some(self.resolve(plugin, caller).await?)
             }
-            None => (None, None),
+            None => None,
         };
         let (name, if_revision) = (request.name.clone(), request.if_revision);
         let edited = self.host.edit(&name, convert::edit_patch(request, plugin), if_revision, actor(caller)).await;
-        self.undo_on_error(stored, edited).await.map(|view| convert::task(view, false))
+        edited.map(|view| convert::task(view, false)).map_err(to_rpc)
     }
 
     async fn delete(&self, extensions: &Extensions, request: DeleteTask) -> RpcResult<Accepted<Deleted>> {
@@ -168,10 +167,10 @@ impl Rpc {
             // Before a plugin is stored for a task that can't be.
             self.check_addable(&spec, replace).await.map_err(to_rpc)?;
         }
-        let (plugin, stored) = self.resolve(plugin, caller).await?;
+        let plugin = self.resolve(plugin, caller).await?;
         let name = spec.name.clone();
         let added = self.host.add(&name, convert::add_patch(spec, plugin), now, replace, actor(caller)).await;
-        self.undo_on_error(stored, added).await.map(|view| convert::task(view, false))
+        added.map(|view| convert::task(view, false)).map_err(to_rpc)
     }
 
     /// Whether a task of this definition could be added, whatever its plugin.
@@ -198,45 +197,26 @@ impl Rpc {
         }
     }
 
-    /// Names a plugin as the core does; one that was sent along is stored first. The second part is that one, if the host
-    /// did not have it before.
-    async fn resolve(
-        &self,
-        plugin: PluginRef,
-        caller: Caller,
-    ) -> Result<(CorePluginRef, Option<Sha256>), ErrorObjectOwned> {
+    /// Names a plugin as the core does; one that was sent along is stored first.
+    ///
+    /// It stays if the change that it was sent with fails after all: somebody else may have been told by then that it is
+    /// stored. `Plugin.Prune` deletes what no task uses.
+    async fn resolve(&self, plugin: PluginRef, caller: Caller) -> Result<CorePluginRef, ErrorObjectOwned> {
         match plugin {
-            PluginRef::Builtin(name) => Ok((CorePluginRef::Builtin(name), None)),
+            PluginRef::Builtin(name) => Ok(CorePluginRef::Builtin(name)),
             PluginRef::Sha256(text) => {
                 let sha256 = text.parse().map_err(|error| invalid_params(format!("`plugin.sha256`: {error}"), None))?;
-                Ok((CorePluginRef::Sha256(sha256), None))
+                Ok(CorePluginRef::Sha256(sha256))
             }
             PluginRef::Wasm(base64) => {
                 let wasm = Bytes::from(decode_base64("plugin.wasm", &base64)?);
                 let sha256 = Sha256(sha2::Sha256::digest(&wasm).into());
-                let is_new = self.host.plugin(&sha256.to_string()).await.is_err();
+                let size_bytes = wasm.len();
                 self.host.put_plugin(wasm).await.map_err(to_rpc)?;
-                if is_new {
-                    tracing::info!(%sha256, uid = caller.uid, "plugin stored");
-                }
-                Ok((CorePluginRef::Sha256(sha256), is_new.then_some(sha256)))
+                tracing::info!(%sha256, size_bytes, uid = caller.uid, "plugin stored");
+                Ok(CorePluginRef::Sha256(sha256))
             }
         }
-    }
-
-    /// Takes back the plugin that was stored for a change which failed: a half-done change leaves nothing.
-    async fn undo_on_error<T>(
-        &self,
-        stored: Option<Sha256>,
-        done: Result<T, TaskError>,
-    ) -> Result<T, ErrorObjectOwned> {
-        if let (Some(sha256), Err(_)) = (stored, &done)
-            && let Err(error) = self.host.delete_plugin(&sha256.to_string()).await
-        {
-            // Somebody uses it by now, or the store failed: `plugin prune` finds it.
-            tracing::debug!(%sha256, %error, "plugin of a failed change kept");
-        }
-        done.map_err(to_rpc)
     }
 }
 

@@ -121,8 +121,19 @@ async fn a_refused_definition_leaves_no_plugin_behind() {
     ] {
         assert_eq!(api.refused("TaskUnit.Add", spec.clone()).await.0, expected, "{spec}");
     }
-    let edit = json!({ "name": "taken", "plugin": plugin, "if_revision": 9 });
+    assert_eq!(api.stored_plugins().await, BTreeSet::new());
+    api.test.stop().await;
+}
+
+#[tokio::test]
+async fn a_plugin_that_was_stored_for_a_change_that_failed_is_left_to_prune() {
+    let api = Api::start().await;
+    api.call("TaskUnit.Add", json!("a")).await.expect("added");
+    let plugin = json!({ "wasm": BASE64_STANDARD.encode(NOTHING) });
+    let edit = json!({ "name": "a", "plugin": plugin, "if_revision": 9 });
     assert_eq!(api.refused("TaskUnit.Edit", edit).await.0, ErrorCode::RevisionConflict);
+    assert_eq!(api.stored_plugins().await, BTreeSet::from([sha256_of(NOTHING)]));
+    api.call("Plugin.Prune", json!({})).await.expect("pruned");
     assert_eq!(api.stored_plugins().await, BTreeSet::new());
     api.test.stop().await;
 }

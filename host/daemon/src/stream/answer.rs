@@ -9,11 +9,11 @@ use super::message::Dialect;
 use crate::normalise;
 
 /// What a call came to.
-pub(super) type Outcome = Result<Box<RawValue>, ErrorObjectOwned>;
+pub(crate) type Outcome = Result<Box<RawValue>, ErrorObjectOwned>;
 
 /// The outcome in an answer that jsonrpsee wrote. Its id is a stand-in: jsonrpsee's ids are whole numbers and strings, and
 /// a client's must come back as they were sent.
-pub(super) fn outcome_of(answer: &str) -> Outcome {
+pub(crate) fn outcome_of(answer: &str) -> Outcome {
     #[derive(Deserialize)]
     struct Members<'a> {
         #[serde(borrow)]

@@ -92,6 +92,10 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 
 /// Reads one request. An error is text that is no JSON; JSON that is no request is told in the answer.
 fn request(text: &str) -> serde_json::Result<Request> {
+    // An element of a batch, and JSON for sure. serde would take an array for the members in their order.
+    if text.starts_with('[') {
+        return Ok(Request::refused(invalid("a request is an object")));
+    }
     let members: Members<'_> = match serde_json::from_str(text) {
         Ok(members) => members,
         Err(error) if error.is_data() => return Ok(Request::refused(invalid(&error.to_string()))),
