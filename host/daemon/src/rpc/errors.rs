@@ -38,7 +38,7 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
             Some(format!("somebody else changed it; `taskctl show {}` shows what it is now", shell(name))),
         ),
         TaskError::Leaving(name) => (
-            ErrorCode::Busy,
+            ErrorCode::TaskExists,
             Some(format!(
                 "try again when `taskctl del {}` has answered; a run that is cancelled ends within its grace",
                 shell(name)
