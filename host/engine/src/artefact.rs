@@ -1,9 +1,9 @@
 //! Compiled plugins, and where they are kept over restarts.
 //!
 //! An artefact is machine code: loading bytes that this host did not write would run them. So each file ends in a keyed hash over its
-//! content and its name, whose key only the daemon's user can read, and it is checked before every use. The name has the plugin's sha256
+//! content and its name, whose key only the daemon's user can read, and a process checks it before it loads the file first. The name has the plugin's sha256
 //! and everything that compiling depends on (wasmtime's version and settings), so an upgrade compiles again. A file that fails the check is
-//! deleted and compiled again.
+//! deleted and compiled again, and so is one that goes away later.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};

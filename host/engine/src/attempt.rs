@@ -9,20 +9,36 @@ use taskhost_core::spec::TaskSpec;
 use wasmtime::PoolConcurrencyLimitError;
 
 use crate::load::Loaded;
-use crate::report::{Ended, report};
+use crate::report::{Broken, Ended, report};
 use crate::runner::{JobInner, Probe};
 use crate::state::store;
 
 /// Makes the attempt. When it has ended, its slot is free.
 pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Instant, probe: Arc<Probe>) -> RunReport {
-    let ended = enter(&job.loaded, &job.spec, &attempt, deadline, &probe).await;
-    if !is_full(&ended) {
+    if let Some(ended) = enter_if_room(&job.loaded, &job.spec, &attempt, deadline, &probe).await {
         return report(ended);
     }
-    match job.shared.overflow(&job.program).await {
-        Ok(overflow) => report(enter(&overflow, &job.spec, &attempt, deadline, &probe).await),
-        Err(error) => RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+    let overflow = match job.shared.overflow(&job.program).await {
+        Ok(overflow) => overflow,
+        Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+    };
+    match enter_if_room(&overflow, &job.spec, &attempt, deadline, &probe).await {
+        Some(ended) => report(ended),
+        None => RunReport::of(Outcome::HostError).with_detail("too many runs at once: no instance is left"),
     }
+}
+
+/// Runs the guest once, unless the engine is full.
+async fn enter_if_room(
+    loaded: &Loaded,
+    spec: &TaskSpec,
+    attempt: &Attempt,
+    deadline: Instant,
+    probe: &Arc<Probe>,
+) -> Option<Ended> {
+    let _place = loaded.room.take()?;
+    let ended = enter(loaded, spec, attempt, deadline, probe).await;
+    (!is_full(&ended)).then_some(ended)
 }
 
 /// Runs the guest once on the engine that it is loaded on.
@@ -34,12 +50,12 @@ pub(crate) async fn enter(
     probe: &Arc<Probe>,
 ) -> Ended {
     let mut store = store(&loaded.engine, spec, attempt, deadline, probe);
-    probe.entering();
     let returned = loaded.entry.call(&mut store, attempt).await;
     Ended { returned, denied: store.data().limits.denied() }
 }
 
-/// Whether the pool had no slot left. The guest was not called then.
+/// Whether the pool ran out of something while the instance was made: one that has more memories or tables than most. The guest
+/// was not called then. At most the start functions of a component's first modules have run; their instances are gone.
 fn is_full(ended: &Ended) -> bool {
-    ended.returned.as_ref().is_err_and(|broken| broken.error().is::<PoolConcurrencyLimitError>())
+    matches!(&ended.returned, Err(Broken::Instance(error)) if error.is::<PoolConcurrencyLimitError>())
 }

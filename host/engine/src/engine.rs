@@ -17,9 +17,10 @@ use crate::epoch::{Beat, EpochClock};
 use crate::error::EngineError;
 use crate::lane::SlowLane;
 use crate::linker::Linked;
-use crate::load::Loaded;
-use crate::pool::Engines;
+use crate::load::{Loaded, Unloaded};
+use crate::pool::{Engines, MAX_OVERFLOW_INSTANCES};
 use crate::program::{Program, Programs};
+use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
 use crate::wit;
 
@@ -53,17 +54,21 @@ impl WasmEngine {
         let engines = Engines::new(workers, config.pool_slots)?;
         let lanes = workers.div_ceil(WORKERS_PER_SLOW_LANE);
 
-        let all = engines.workers.iter().chain([&engines.overflow]).cloned().collect();
-        let mut beats = EpochClock::start(all, workers + lanes)?;
+        let mut beats = EpochClock::start(engines.distinct(), workers + lanes)?;
         let slow_lanes = beats.drain(workers..).map(|beat| SlowLane::start(beat).map(Arc::new));
         let slow_lanes = slow_lanes.collect::<Result<_, _>>()?;
 
         let cache = config.cache_dir.map(|dir| Cache::open(&dir, &engines.overflow)).transpose()?;
         let compiler = Compiler::new(engines.overflow.clone())?;
-        let linked = engines.workers.into_iter().map(Linked::new).collect::<Result<_, _>>();
+        let overflow_room = Arc::new(Room::new(MAX_OVERFLOW_INSTANCES));
+        let linked = engines.workers.into_iter().map(|engine| {
+            let pool_room = (engines.slots > 0).then(|| Arc::new(Room::new(engines.slots)));
+            Linked::new(engine, pool_room.unwrap_or_else(|| Arc::clone(&overflow_room)))
+        });
+        let linked = linked.collect::<Result<_, _>>();
         let shared = Shared {
             workers: linked.map_err(EngineError::wasmtime)?,
-            overflow: Linked::new(engines.overflow).map_err(EngineError::wasmtime)?,
+            overflow: Linked::new(engines.overflow, overflow_room).map_err(EngineError::wasmtime)?,
             compiler,
             cache,
             programs: Programs::new(workers),
@@ -105,10 +110,7 @@ impl ports::Engine for WasmEngine {
         if self.shared.builtins.wasm(plugin).is_some() {
             return;
         }
-        self.shared.programs.remove(plugin);
-        if let Some(cache) = &self.shared.cache {
-            cache.remove(plugin);
-        }
+        self.shared.forget(plugin);
     }
 
     fn runner(&self, worker: usize) -> WasmRunner {
@@ -143,35 +145,39 @@ impl Shared {
                 Some(artefact) => Ok(artefact),
                 None => self.compile(admitted).await,
             });
-            let artefact = artefact.await?.clone();
+            artefact.await?;
             // Names are checked at the door; whether the types agree shows when it is linked.
-            let shared = Arc::clone(&self);
-            blocking(move || Loaded::new(&shared.overflow, &artefact)).await?.map_err(|error| unlinkable(&error))?;
+            self.load(&program, |shared| &shared.overflow).await?.map_err(refusal)?;
             Ok(facts)
         });
         match facts.await {
             Ok(facts) => Ok(facts.clone()),
             Err(error) => {
-                self.programs.remove(sha256);
-                if let Some(cache) = &self.cache {
-                    cache.remove(sha256);
+                // Any other failure is the host's and may pass.
+                if matches!(error, PluginError::Invalid { .. }) && !program.is_loaded() {
+                    self.forget(sha256);
                 }
                 Err(error)
             }
         }
     }
 
+    fn forget(&self, plugin: Sha256) {
+        self.programs.remove(plugin);
+        if let Some(cache) = &self.cache {
+            cache.remove(plugin);
+        }
+    }
+
     /// The plugin on a worker's engine, or on the overflow engine if no pool can hold it.
     async fn loaded(self: &Arc<Self>, program: &Program, worker: usize) -> Result<Arc<Loaded>, PluginError> {
         let loaded = program.workers[worker].get_or_try_init(async || {
-            let artefact = self.artefact(program).await?;
-            let shared = Arc::clone(self);
-            match blocking(move || Loaded::new(&shared.workers[worker], &artefact)).await? {
-                Ok(loaded) => Ok(Arc::new(loaded)),
-                Err(error) => {
+            match self.load(program, move |shared| &shared.workers[worker]).await? {
+                Err(Unloaded::TooBig(error)) => {
                     tracing::debug!("plugin {} does not fit into a pool: {error:#}", program.sha256);
                     self.overflow(program).await
                 }
+                loaded => loaded.map(Arc::new).map_err(refusal),
             }
         });
         loaded.await.cloned()
@@ -180,31 +186,47 @@ impl Shared {
     /// The plugin on the engine without a pool.
     pub(crate) async fn overflow(self: &Arc<Self>, program: &Program) -> Result<Arc<Loaded>, PluginError> {
         let loaded = program.overflow.get_or_try_init(async || {
-            let artefact = self.artefact(program).await?;
-            let shared = Arc::clone(self);
-            let loaded = blocking(move || Loaded::new(&shared.overflow, &artefact)).await?;
-            loaded.map(Arc::new).map_err(|error| unlinkable(&error))
+            self.load(program, |shared| &shared.overflow).await?.map(Arc::new).map_err(refusal)
         });
         loaded.await.cloned()
     }
 
-    async fn artefact(self: &Arc<Self>, program: &Program) -> Result<Artefact, PluginError> {
-        let sha256 = program.sha256;
-        let artefact = program.artefact.get_or_try_init(async || {
+    /// Loads a plugin on one of the engines. A file that went away since it was found is found or made again, under its old name.
+    async fn load(
+        self: &Arc<Self>,
+        program: &Program,
+        on: impl Fn(&Shared) -> &Linked + Copy + Send + 'static,
+    ) -> Result<Result<Loaded, Unloaded>, PluginError> {
+        let new = |artefact| {
             let shared = Arc::clone(self);
-            let found = blocking(move || match shared.cached(sha256) {
-                Some(artefact) => Ok(Found::Artefact(artefact)),
-                None => {
-                    let wasm = shared.builtins.wasm(sha256).map_or_else(|| shared.source.read(sha256), Ok)?;
-                    admit(&wasm).map(Found::Plugin)
-                }
-            });
-            match found.await?? {
-                Found::Artefact(artefact) => Ok(artefact),
-                Found::Plugin(admitted) => self.compile(admitted).await,
+            blocking(move || Loaded::new(on(&shared), &artefact))
+        };
+        let sha256 = program.sha256;
+        let artefact = program.artefact.get_or_try_init(|| self.artefact(sha256)).await?.clone();
+        let is_file = matches!(artefact, Artefact::File(_));
+        match new(artefact).await? {
+            Err(Unloaded::Artefact(error)) if is_file => {
+                tracing::warn!("failed to load the artefact of plugin {sha256}; looking for it again: {error:#}");
+                new(self.artefact(sha256).await?).await
+            }
+            loaded => Ok(loaded),
+        }
+    }
+
+    /// The artefact of a plugin: of the cache, or compiled now.
+    async fn artefact(self: &Arc<Self>, sha256: Sha256) -> Result<Artefact, PluginError> {
+        let shared = Arc::clone(self);
+        let found = blocking(move || match shared.cached(sha256) {
+            Some(artefact) => Ok(Found::Artefact(artefact)),
+            None => {
+                let wasm = shared.builtins.wasm(sha256).map_or_else(|| shared.source.read(sha256), Ok)?;
+                admit(&wasm).map(Found::Plugin)
             }
         });
-        artefact.await.cloned()
+        match found.await?? {
+            Found::Artefact(artefact) => Ok(artefact),
+            Found::Plugin(admitted) => self.compile(admitted).await,
+        }
     }
 
     fn cached(&self, sha256: Sha256) -> Option<Artefact> {
@@ -239,10 +261,13 @@ enum Found {
     Plugin(Admitted),
 }
 
-fn unlinkable(error: &wasmtime::Error) -> PluginError {
-    PluginError::Invalid {
-        message: format!("the plugin does not fit this host: {error:#}"),
-        hint: Some("`taskhost inspect FILE` shows what it imports and exports".to_owned()),
+fn refusal(unloaded: Unloaded) -> PluginError {
+    match unloaded {
+        Unloaded::Artefact(error) => PluginError::Host(format!("failed to load the compiled plugin: {error:#}")),
+        Unloaded::TooBig(error) | Unloaded::Unfit(error) => PluginError::Invalid {
+            message: format!("the plugin does not fit this host: {error:#}"),
+            hint: Some("`taskhost inspect FILE` shows what it imports and exports".to_owned()),
+        },
     }
 }
 

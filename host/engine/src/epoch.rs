@@ -13,7 +13,7 @@ use wasmtime::Engine;
 use crate::error::EngineError;
 
 /// How long an epoch lasts.
-const EPOCH: Duration = Duration::from_millis(1);
+pub(crate) const EPOCH: Duration = Duration::from_millis(1);
 
 /// How many epochs a guest runs before it must yield: the first is cut short by whatever had passed of it.
 pub(crate) const SLICE_EPOCHS: u64 = 2;
@@ -127,12 +127,26 @@ impl Beat {
     pub(crate) fn during<T>(&self, poll: impl FnOnce() -> T) -> T {
         let shared = &*self.clock.shared;
         let place = &shared.places[self.place];
-        place.entered.fetch_add(1, Ordering::SeqCst);
+        let _entered = Entered::new(place);
         if shared.parked.load(Ordering::SeqCst) && shared.parked.swap(false, Ordering::SeqCst) {
             self.clock.unpark();
         }
-        let polled = poll();
-        place.left.fetch_add(1, Ordering::Release);
-        polled
+        poll()
+    }
+}
+
+/// Counts the guest as polled until it is dropped, panic or not: a clock that never parks again would be the price of one.
+struct Entered<'a>(&'a Place);
+
+impl<'a> Entered<'a> {
+    fn new(place: &'a Place) -> Self {
+        place.entered.fetch_add(1, Ordering::SeqCst);
+        Self(place)
+    }
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        self.0.left.fetch_add(1, Ordering::Release);
     }
 }

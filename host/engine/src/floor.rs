@@ -25,6 +25,7 @@ use crate::linker::Linked;
 use crate::load::Loaded;
 use crate::pool::Engines;
 use crate::report::report;
+use crate::room::Room;
 use crate::runner::Probe;
 
 /// How many attempts are made between two looks at the clock.
@@ -60,8 +61,10 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, Fl
     let engines = Engines::new(threads, DEFAULT_POOL_SLOTS)?;
     let code = Compiler::new(engines.overflow)?.compile(&admit(wasm)?).map_err(wasmtime)?;
     let artefact = Artefact::Memory(code.into());
-    let loaded = engines.workers.into_iter().map(|engine| Loaded::new(&Linked::new(engine)?, &artefact));
-    let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;
+    let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Arc::new(Room::new(1))));
+    let linked = linked.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;
+    let loaded = linked.iter().map(|linked| Loaded::new(linked, &artefact));
+    let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(|refused| wasmtime(refused.into_error()))?;
     let floors = thread::scope(|scope| {
         let threads: Vec<_> = loaded.iter().map(|loaded| scope.spawn(|| attempts(loaded, wall))).collect();
         let ended =

@@ -48,7 +48,7 @@ impl LaneHint {
 
 /// The thread. Guests that it still has are dropped with it.
 pub(crate) struct SlowLane {
-    /// As long as there are attempts, which the core bounds; taken at drop.
+    /// Holds no more than there are attempts in progress; taken at drop.
     queue: Option<mpsc::UnboundedSender<SlowRun>>,
     running: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
@@ -116,16 +116,31 @@ pub(crate) fn lower_priority() {
     }
 }
 
+/// Counts an attempt in the slow lane until it is dropped.
+struct Counted(Arc<AtomicU64>);
+
+impl Counted {
+    fn new(count: Arc<AtomicU64>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 async fn work(mut runs: mpsc::UnboundedReceiver<SlowRun>, beat: Beat, running: Arc<AtomicU64>) {
     while let Some(run) = runs.recv().await {
-        running.fetch_add(1, Ordering::Relaxed);
-        let (beat, running) = (beat.clone(), Arc::clone(&running));
-        tokio::spawn(async move { run.drive(&beat, &running).await });
+        let (beat, running) = (beat.clone(), Counted::new(Arc::clone(&running)));
+        tokio::spawn(async move { run.drive(&beat, running).await });
     }
 }
 
 impl SlowRun {
-    async fn drive(self, beat: &Beat, running: &AtomicU64) {
+    async fn drive(self, beat: &Beat, running: Counted) {
         let Self { mut guest, report } = self;
         let mut watch = guest.watch();
         let end = poll_fn(|cx| {
@@ -135,14 +150,14 @@ impl SlowRun {
             }
             match guest.poll_slice(cx, beat) {
                 Poll::Ready(Slice::Ended(report)) => Poll::Ready(report),
-                // A guest that yields has woken its task already.
+                // It has woken its task already, or what it waits for will.
                 Poll::Ready(Slice::UsedUp) | Poll::Pending => Poll::Pending,
             }
         })
         .await;
         // Its slot is free before anyone hears of the end.
         drop(guest);
-        running.fetch_sub(1, Ordering::Relaxed);
+        drop(running);
         // Nobody hears of it when the worker is gone.
         drop(report.send(end));
     }

@@ -26,6 +26,7 @@ mod output;
 mod pool;
 mod program;
 mod report;
+mod room;
 mod runner;
 mod state;
 mod wit;

@@ -1,9 +1,12 @@
 //! What the host offers to guests, built once per engine. WASI is always linked: what is not granted is empty or denied at
 //! the call, because every toolchain imports much that its programs never use.
 
+use std::sync::Arc;
+
 use wasmtime::{Engine, component};
 use wasmtime_wasi::I32Exit;
 
+use crate::room::Room;
 use crate::state::State;
 use crate::wit::v0_1_0;
 
@@ -15,10 +18,11 @@ pub(crate) struct Linked {
     pub(crate) engine: Engine,
     pub(crate) components: component::Linker<State>,
     pub(crate) modules: wasmtime::Linker<State>,
+    pub(crate) room: Arc<Room>,
 }
 
 impl Linked {
-    pub(crate) fn new(engine: Engine) -> wasmtime::Result<Self> {
+    pub(crate) fn new(engine: Engine, room: Arc<Room>) -> wasmtime::Result<Self> {
         let mut components = component::Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
         v0_1_0::add_to_linker(&mut components)?;
@@ -29,6 +33,6 @@ impl Linked {
         modules.allow_shadowing(true);
         modules.func_wrap(PREVIEW1, "proc_exit", |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) })?;
         modules.allow_shadowing(false);
-        Ok(Self { engine, components, modules })
+        Ok(Self { engine, components, modules, room })
     }
 }

@@ -1,6 +1,8 @@
 //! A compiled plugin on one engine, linked and ready to be instantiated.
 
-use wasmtime::component::types::ComponentItem;
+use std::sync::Arc;
+
+use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{self, Component, ComponentNamedList, Lift, Lower};
 use wasmtime::{Extern, ExternType, Instance, InstancePre, Module, ModuleExport, ResourcesRequired, Store};
 use wasmtime_wasi::p2::bindings::CommandPre;
@@ -9,7 +11,9 @@ use taskhost_core::ports::Attempt;
 
 use crate::artefact::{Artefact, Code};
 use crate::linker::Linked;
+use crate::pool::is_too_big;
 use crate::report::{Broken, Returned};
+use crate::room::Room;
 use crate::state::State;
 use crate::wit::v0_1_0;
 
@@ -25,6 +29,7 @@ const COMMAND: &str = "wasi:cli/run@0.2.12";
 pub(crate) struct Loaded {
     pub(crate) engine: wasmtime::Engine,
     pub(crate) entry: Entry,
+    pub(crate) room: Arc<Room>,
     /// Whether its memory is big from the start.
     pub(crate) big: bool,
 }
@@ -36,29 +41,61 @@ pub(crate) enum Entry {
     Preview1 { module: InstancePre<State>, start: ModuleExport },
 }
 
+/// Why a plugin was not loaded on an engine.
+pub(crate) enum Unloaded {
+    /// The artefact is gone, or the system refused to map it.
+    Artefact(wasmtime::Error),
+    /// It has more of something than a slot of the engine's pool.
+    TooBig(wasmtime::Error),
+    /// What it imports or exports has another type here.
+    Unfit(wasmtime::Error),
+}
+
+impl Unloaded {
+    pub(crate) fn into_error(self) -> wasmtime::Error {
+        match self {
+            Self::Artefact(error) | Self::TooBig(error) | Self::Unfit(error) => error,
+        }
+    }
+}
+
 impl Loaded {
-    /// Loads an artefact. Fails where the engine can't hold it: a pool has bounds that the overflow engine has not.
-    pub(crate) fn new(linked: &Linked, artefact: &Artefact) -> wasmtime::Result<Self> {
-        let (entry, resources) = match artefact.load(&linked.engine)? {
-            Code::Component(component) => (component_entry(linked, &component)?, component.resources_required()),
-            Code::Module(module) => (module_entry(linked, &module)?, Some(module.resources_required())),
+    /// Loads an artefact.
+    pub(crate) fn new(linked: &Linked, artefact: &Artefact) -> Result<Self, Unloaded> {
+        let code = artefact.load(&linked.engine).map_err(|error| match is_too_big(&error) {
+            true => Unloaded::TooBig(error),
+            false => Unloaded::Artefact(error),
+        })?;
+        let (entry, resources) = match code {
+            Code::Component(component) => (component_entry(linked, &component), component.resources_required()),
+            Code::Module(module) => (module_entry(linked, &module), Some(module.resources_required())),
         };
-        Ok(Self { engine: linked.engine.clone(), entry, big: resources.is_none_or(|resources| is_big(&resources)) })
+        Ok(Self {
+            engine: linked.engine.clone(),
+            entry: entry.map_err(Unloaded::Unfit)?,
+            room: Arc::clone(&linked.room),
+            big: resources.is_none_or(|resources| is_big(&resources)),
+        })
     }
 }
 
 fn component_entry(linked: &Linked, component: &Component) -> wasmtime::Result<Entry> {
     let instance = linked.components.instantiate_pre(component)?;
     if component.get_export_index(None, v0_1_0::GUEST).is_some() {
-        check_run::<v0_1_0::RunParams<'_>, v0_1_0::RunResults>(&instance, v0_1_0::GUEST)?;
+        check_run::<v0_1_0::RunParams<'_>, v0_1_0::RunResults>(&instance, v0_1_0::GUEST, (1, "1 (the tick)"))?;
         return Ok(Entry::Task(v0_1_0::TaskPre::new(instance)?));
     }
-    check_run::<(), (Result<(), ()>,)>(&instance, COMMAND)?;
+    check_run::<(), (Result<(), ()>,)>(&instance, COMMAND, (0, "none"))?;
     Ok(Entry::Command(CommandPre::new(instance)?))
 }
 
 /// Checks the type of an interface's function `run`. wasmtime would do so at every instantiation only, too late for the one who adds it.
-fn check_run<Params, Results>(instance: &component::InstancePre<State>, interface: &str) -> wasmtime::Result<()>
+/// `takes` is the number of parameters, and in words.
+fn check_run<Params, Results>(
+    instance: &component::InstancePre<State>,
+    interface: &str,
+    takes: (usize, &str),
+) -> wasmtime::Result<()>
 where
     Params: ComponentNamedList + Lower,
     Results: ComponentNamedList + Lift,
@@ -66,11 +103,24 @@ where
     let component = instance.component();
     let run = component.get_export_index(None, interface).and_then(|at| component.get_export(Some(&at), "run"));
     match run {
-        Some((ComponentItem::ComponentFunc(run), _)) => run
-            .typecheck::<Params, Results>(&instance.instance_type())
+        Some((ComponentItem::ComponentFunc(run), _)) => check_counts(&run, takes)
+            .and_then(|()| run.typecheck::<Params, Results>(&instance.instance_type()))
             .map_err(|error| error.context(format!("the function `run` of `{interface}` has another type"))),
         _ => Err(wasmtime::Error::msg(format!("`{interface}` has no function `run`"))),
     }
+}
+
+/// wasmtime tells these apart as tuples, which nobody wrote.
+fn check_counts(run: &ComponentFunc, (params, in_words): (usize, &str)) -> wasmtime::Result<()> {
+    let found = run.params().len();
+    if found != params {
+        let parameters = if found == 1 { "parameter" } else { "parameters" };
+        return Err(wasmtime::Error::msg(format!("it takes {found} {parameters} and must take {in_words}")));
+    }
+    if run.results().len() == 0 {
+        return Err(wasmtime::Error::msg("it returns nothing and must return a result"));
+    }
+    Ok(())
 }
 
 fn module_entry(linked: &Linked, module: &Module) -> wasmtime::Result<Entry> {
@@ -92,15 +142,18 @@ impl Entry {
         match self {
             Self::Task(task) => {
                 let task = task.instantiate_async(&mut *store).await.map_err(Broken::Instance)?;
+                store.data().entering();
                 v0_1_0::call(&task, store, attempt).await.map_err(Broken::Call)
             }
             Self::Command(command) => {
                 let command = command.instantiate_async(&mut *store).await.map_err(Broken::Instance)?;
+                store.data().entering();
                 let returned = command.wasi_cli_run().call_run(store).await.map_err(Broken::Call)?;
                 Ok(Returned::Exit(i32::from(returned.is_err())))
             }
             Self::Preview1 { module, start } => {
                 let instance = module.instantiate_async(&mut *store).await.map_err(Broken::Instance)?;
+                store.data().entering();
                 call_start(instance, start, store).await.map_err(Broken::Call)?;
                 Ok(Returned::Exit(0))
             }

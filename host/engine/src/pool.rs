@@ -38,8 +38,12 @@ const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 const CORE_INSTANCES_PER_SLOT: u32 = 8;
 const TABLES_PER_SLOT: u32 = 4;
 
-/// Of how many slots one may have a heap of garbage-collected objects.
-const SLOTS_PER_GC_HEAP: u32 = 4;
+/// How many instances may live without a pool, over all workers. Each takes some six mappings, of the 65,530 that Linux gives a
+/// process by default; past those, an allocation of the host's own would fail and end it.
+pub(crate) const MAX_OVERFLOW_INSTANCES: u32 = 4_000;
+
+/// What wasmtime's refusals to load say when a pool is what they are about; it has no type for them.
+const POOL_REFUSAL: &str = "pooling allocator";
 
 /// The most that one instance's own tables of functions, globals and such may take.
 const MAX_INSTANCE_METADATA_BYTES: usize = 4 << 20;
@@ -77,6 +81,17 @@ impl Engines {
         let overflow = Engine::new(&config(0)).map_err(EngineError::wasmtime)?;
         Ok(Self { workers: vec![overflow.clone(); workers], overflow, slots: 0 })
     }
+
+    /// Each engine once: without pools, the workers' are all the overflow engine.
+    pub(crate) fn distinct(&self) -> Vec<Engine> {
+        let pooled = if self.slots > 0 { &self.workers[..] } else { &[] };
+        pooled.iter().chain([&self.overflow]).cloned().collect()
+    }
+}
+
+/// Whether a plugin was not loaded because it has more than a slot has room for.
+pub(crate) fn is_too_big(error: &wasmtime::Error) -> bool {
+    format!("{error:#}").contains(POOL_REFUSAL)
 }
 
 /// How many slots fit: a limit on the address space leaves half of it to everything else.
@@ -120,7 +135,8 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .total_component_instances(slots)
         .total_core_instances(slots.saturating_mul(CORE_INSTANCES_PER_SLOT))
         .total_tables(slots.saturating_mul(TABLES_PER_SLOT))
-        .total_gc_heaps(slots.div_ceil(SLOTS_PER_GC_HEAP))
+        // Each takes one of the memories too.
+        .total_gc_heaps(slots)
         .max_memory_size(usize::try_from(MEMORY_RESERVATION_BYTES).unwrap_or(usize::MAX))
         .max_tables_per_module(TABLES_PER_SLOT)
         .max_core_instance_size(MAX_INSTANCE_METADATA_BYTES)
@@ -136,7 +152,26 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::Module;
+
     use super::*;
+
+    #[test]
+    fn without_pools_all_workers_share_one_engine() {
+        assert_eq!(Engines::new(3, 0).expect("engines").distinct().len(), 1);
+        assert_eq!(Engines::new(3, MIN_POOL_SLOTS).expect("engines").distinct().len(), 4);
+    }
+
+    #[test]
+    fn what_only_a_pool_refuses_is_too_big_and_what_is_no_artefact_is_not() {
+        let engines = Engines::new(1, MIN_POOL_SLOTS).expect("engines");
+        let tables = format!("(module {})", "(table 1 funcref)".repeat(TABLES_PER_SLOT as usize + 1));
+        let refused = Module::new(&engines.workers[0], &tables).expect_err("a slot has fewer tables");
+        assert!(is_too_big(&refused), "{refused:#}");
+        assert!(Module::new(&engines.overflow, &tables).is_ok());
+        let refused = Engine::detect_precompiled_file("/nowhere").expect_err("there is no such file");
+        assert!(!is_too_big(&refused), "{refused:#}");
+    }
 
     #[test]
     fn slots_shrink_with_the_address_space_and_with_more_workers() {

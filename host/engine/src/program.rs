@@ -19,6 +19,13 @@ pub(crate) struct Program {
     pub(crate) overflow: OnceCell<Arc<Loaded>>,
 }
 
+impl Program {
+    /// Whether tasks may run it: what they need is not thrown away.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.workers.iter().chain([&self.overflow]).any(OnceCell::initialized)
+    }
+}
+
 /// All of them.
 pub(crate) struct Programs {
     workers: usize,

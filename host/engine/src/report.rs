@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 use std::time::Duration;
 
 use taskhost_core::outcome::{MAX_DETAIL_BYTES, MAX_RESULT_BYTES, Outcome, RunReport, cut};
-use wasmtime::{Trap, WasmBacktrace};
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_environ::demangle_function_name;
 use wasmtime_wasi::I32Exit;
 
@@ -80,6 +80,9 @@ fn failed(broken: &Broken) -> RunReport {
     if error.is::<Stopped>() {
         return RunReport::of(Outcome::Cancelled);
     }
+    if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
+        return RunReport::of(Outcome::HostError).with_detail(&format!("the host has no room left: {full}"));
+    }
     let in_guest = matches!(broken, Broken::Call(_)) || error.is::<WasmBacktrace>() || error.is::<Trap>();
     if in_guest {
         RunReport::of(Outcome::Trapped).with_detail(&trap_detail(error))
@@ -126,7 +129,24 @@ impl Write for Detail {
 
 #[cfg(test)]
 mod tests {
+    use wasmtime::{Config, Engine, Instance, InstanceAllocationStrategy, Module, PoolingAllocationConfig, Store};
+
     use super::*;
+
+    #[test]
+    fn a_pool_that_is_full_is_never_the_guests_fault() {
+        let mut pool = PoolingAllocationConfig::new();
+        pool.total_core_instances(0).total_memories(1).total_tables(1).total_stacks(1).total_gc_heaps(1);
+        let mut config = Config::new();
+        config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+        let engine = Engine::new(&config).expect("an engine");
+        let module = Module::new(&engine, "(module)").expect("a module");
+        let full = Instance::new(Store::new(&engine, ()), &module, &[]).expect_err("there is no instance");
+        let report = report(Ended { returned: Err(Broken::Call(full)), denied: None });
+        assert_eq!(report.outcome, Outcome::HostError);
+        let detail = "the host has no room left: maximum concurrent limit of 0 for core instances reached";
+        assert_eq!(report.detail.as_deref(), Some(detail));
+    }
 
     #[test]
     fn a_detail_takes_no_more_than_is_kept() {

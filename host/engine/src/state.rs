@@ -9,7 +9,7 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use crate::epoch::SLICE_EPOCHS;
+use crate::epoch::{EPOCH, SLICE_EPOCHS};
 use crate::limits::{Limits, MAX_COMPONENT_HANDLES, MAX_HOST_RESOURCES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::runner::Probe;
@@ -64,14 +64,25 @@ pub(crate) fn store(
 }
 
 /// Called in the guest at the end of its slice. A stopped guest is never resumed; any other yields, and the runner sees that it
-/// was the slice and not a host call that it waits for.
+/// was the slice and not a host call that it waits for. Epochs go on while a guest waits in a host call: one that has only just
+/// come back from there gets a slice first.
 fn end_of_slice(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDeadline> {
     let state = store.data();
     if state.control.is_stopped() {
         return Err(Stopped.into());
     }
+    if state.probe.polled_for() < EPOCH {
+        return Ok(UpdateDeadline::Continue(SLICE_EPOCHS));
+    }
     state.probe.yielded();
     Ok(UpdateDeadline::Yield(1))
+}
+
+impl State {
+    /// The guest is entered now.
+    pub(crate) fn entering(&self) {
+        self.probe.entering();
+    }
 }
 
 impl WasiView for State {

@@ -58,6 +58,28 @@ async fn a_damaged_artefact_is_compiled_again() {
 }
 
 #[tokio::test]
+async fn an_artefact_that_goes_away_while_the_host_runs_is_compiled_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (host, task) = (Host::with_cache(Some(dir.path())), Task::of(task(ECHO)));
+    host.engine.admit(task.wasm.clone()).await.expect("it is admitted");
+    let [artefact] = &artefacts(dir.path())[..] else { panic!("one artefact") };
+    fs::remove_file(artefact).expect("it goes away");
+    assert_eq!(host.run(&task).await.0.outcome, Outcome::Success);
+    assert_eq!(host.source.reads.load(Ordering::Relaxed), 1);
+    assert!(artefact.exists());
+}
+
+#[tokio::test]
+async fn a_plugin_in_use_whose_artefact_went_away_can_be_sent_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (host, task) = (Host::with_cache(Some(dir.path())), Task::of(task(ECHO)));
+    let _job = host.prepare(&task).await.expect("a plugin");
+    fs::remove_file(&artefacts(dir.path())[0]).expect("it goes away");
+    host.engine.admit(task.wasm.clone()).await.expect("it is admitted");
+    assert_eq!(artefacts(dir.path()).len(), 1);
+}
+
+#[tokio::test]
 async fn an_artefact_that_another_host_wrote_is_not_used() {
     let dir = tempfile::tempdir().expect("a directory");
     let task = Task::of(task(ECHO));

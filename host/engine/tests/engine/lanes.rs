@@ -5,6 +5,9 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use futures_util::stream::FuturesUnordered;
 use taskhost_core::outcome::Outcome;
 use taskhost_core::ports::Engine;
 
@@ -47,6 +50,57 @@ async fn an_honest_run_ends_in_its_first_poll_while_others_spin() {
 }
 
 #[tokio::test]
+async fn a_guest_that_waits_in_host_calls_stays_in_the_fast_lane() {
+    // Epochs go by while it sleeps; the spinner sees to that.
+    let host = Host::new();
+    let spinner = host.start(&Task::of(preview1(SPIN)).timeout_ms(1000)).await.run;
+    // The loop is where a guest looks at the epoch.
+    let short_loop =
+        "(local.set $n (i32.const 100)) (loop $l (br_if $l (local.tee $n (i32.sub (local.get $n) (i32.const 1)))))";
+    let body = format!("(local $n i32) {}", format!("(call $sleep (i64.const 20000000)) {short_loop}").repeat(10));
+    let sleeper = host.start(&Task::of(preview1(&body))).await.run;
+    let most_in_slow_lane = async {
+        let mut most = 0;
+        for _ in 0..20 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            most = most.max(host.engine.stats().slow_lane);
+        }
+        most
+    };
+    let (spinner, sleeper, slow) = tokio::join!(spinner, sleeper, most_in_slow_lane);
+    assert_eq!((spinner.outcome, sleeper.outcome), (Outcome::TimedOut, Outcome::Success));
+    assert_eq!(slow, 1, "only the spinner is in the slow lane");
+}
+
+#[tokio::test]
+async fn a_guest_that_works_and_waits_by_turns_goes_to_the_slow_lane() {
+    // Nowhere in its turns does it look at the epoch: there is no loop, and no function but the host's is called.
+    let turn = "
+        (memory.fill (i32.const 65536) (i32.const 1) (i32.const 4194304))
+        (drop (call $poll_oneoff (i32.const 256) (i32.const 320) (i32.const 1) (i32.const 400)))";
+    let body = format!("(drop (memory.grow (i32.const 64))) (call $sleep (i64.const 100000)) {}", turn.repeat(100));
+    let host = Host::new();
+    let run = host.start(&Task::of(preview1(&body))).await.run;
+    let moved = async {
+        while host.engine.stats().slow_lane == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (report, moved) = tokio::join!(run, tokio::time::timeout(Duration::from_secs(5), moved));
+    assert_eq!(report.outcome, Outcome::Success);
+    assert!(moved.is_ok(), "it stayed in the fast lane");
+}
+
+#[tokio::test]
+async fn a_task_that_fills_a_big_memory_starts_in_the_slow_lane_next_time() {
+    let body = "(drop (memory.grow (i32.const 1900))) (memory.fill (i32.const 0) (i32.const 1) (i32.const 124518400))";
+    let (host, task) = (Host::new(), Task::of(preview1(body)));
+    let job = host.prepare(&task).await.expect("a plugin");
+    assert_eq!(ends_at_once(host.start_job(&job, &task, 1).run).await, (true, Outcome::Success));
+    assert_eq!(ends_at_once(host.start_job(&job, &task, 1).run).await, (false, Outcome::Success));
+}
+
+#[tokio::test]
 async fn a_task_that_was_slow_comes_back_to_the_fast_lane() {
     // Spins on its second attempt only.
     let body = format!("(if (i32.eq (i32.load offset=16 (local.get $tick)) (i32.const 2)) (then {SPIN})) {ECHO}");
@@ -66,19 +120,39 @@ async fn a_task_that_was_slow_comes_back_to_the_fast_lane() {
 async fn runs_past_the_pool_have_instances_of_their_own() {
     // More guests at once than the pool has slots.
     let host = Host::new();
-    let sleeper = Task::of(preview1(SLEEP_FOR_EVER)).timeout_ms(200);
+    let sleeper = Task::of(preview1(SLEEP_FOR_EVER)).timeout_ms(1000);
     let job = host.prepare(&sleeper).await.expect("a plugin");
     let mut runs: Vec<_> = (0..10).map(|_| Box::pin(host.start_job(&job, &sleeper, 1).run)).collect();
     let start = Instant::now();
     for run in &mut runs {
         assert!(poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await);
     }
-    for run in runs {
-        let report = run.await;
+    for report in join_all(runs).await {
         assert_eq!(report.outcome, Outcome::TimedOut, "{report:?}");
         assert!(report.entry_delay.is_some());
     }
-    assert!(start.elapsed() < Duration::from_secs(2), "they slept one after the other");
+    assert!(start.elapsed() < Duration::from_secs(5), "they slept one after the other");
+}
+
+#[tokio::test]
+async fn runs_past_every_instance_are_refused_and_those_before_go_on() {
+    // The slots of the pool, and what there is without it.
+    const INSTANCES: usize = 4 + 4_000;
+    const REFUSED: usize = 10;
+    let host = Host::new();
+    let sleeper = Task::of(preview1(SLEEP_FOR_EVER));
+    let job = host.prepare(&sleeper).await.expect("a plugin");
+    let started = (0..INSTANCES + REFUSED).map(|_| host.start_job(&job, &sleeper, 1));
+    let (mut runs, controls): (FuturesUnordered<_>, Vec<_>) = started.map(|run| (run.run, run.control)).unzip();
+    for _ in 0..REFUSED {
+        let report = runs.next().await.expect("there are runs");
+        assert_eq!(report.outcome, Outcome::HostError);
+        assert_eq!(report.detail.as_deref(), Some("too many runs at once: no instance is left"));
+    }
+    controls.iter().for_each(|control| control.stop());
+    let others: Vec<_> = runs.collect().await;
+    assert!(others.iter().all(|report| report.outcome == Outcome::Cancelled));
+    assert_eq!(host.run(&Task::of(preview1(""))).await.0.outcome, Outcome::Success);
 }
 
 #[tokio::test]
