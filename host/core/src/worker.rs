@@ -4,6 +4,8 @@
 //! polled once, and in most cases the run has ended and is folded in before the next unit's turn. Nothing on this path is
 //! shared with another thread but the task's own log. Everybody else reaches a worker by sending it a closure.
 
+mod slot;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::future::Future;
@@ -16,14 +18,14 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::slot::{NewUnit, Slot};
 use crate::events::{Event, EventBus, EventKind};
 use crate::lateness::Lateness;
 use crate::log::{LogSink, TaskLog};
 use crate::name::TaskName;
 use crate::outcome::{Counts, Outcome, Reason, Run, RunId, RunRecord, RunReport, TaskId};
 use crate::plugin::Sha256;
-use crate::ports::{Attempt, Clock, Definition, RunControl, Runner, UnitState};
-use crate::spec::TaskSpec;
+use crate::ports::{Attempt, Clock, Definition, Runner, UnitState};
 use crate::time::Time;
 use crate::unit::{Action, Input, Unit};
 
@@ -62,35 +64,6 @@ pub(crate) struct Shared {
     pub logs: Arc<LogSink>,
     pub states: mpsc::Sender<StateBatch>,
     pub cancel_grace: Duration,
-}
-
-/// A task on its way to a worker.
-pub(crate) struct NewUnit<J> {
-    pub definition: Definition,
-    pub plugin: Sha256,
-    /// The job, or why the task can't run.
-    pub job: Result<J, Arc<str>>,
-    /// What it did before, if the host knew it.
-    pub state: Option<UnitState>,
-}
-
-/// A task as a worker has it.
-pub(crate) struct Slot<J> {
-    pub unit: Unit,
-    pub definition: Definition,
-    pub plugin: Sha256,
-    pub job: Result<J, Arc<str>>,
-    /// Which plugin ran up to which revision, oldest first, as far as kept runs need it.
-    old_plugins: Vec<(u32, Sha256)>,
-    log: Arc<TaskLog>,
-    control: Arc<RunControl>,
-    /// The number of the wake-up that is meant; earlier ones are stale.
-    wake: u64,
-    dirty: bool,
-    /// Who waits for the end of the run that is going on.
-    run_waiters: Vec<oneshot::Sender<Run>>,
-    /// Who waits until the deleted task is gone.
-    gone_waiters: Vec<oneshot::Sender<()>>,
 }
 
 /// Ordered by time, so that the heap's top is due first.
@@ -542,8 +515,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         permit.send(batch.into_iter().filter_map(|index| self.take_state(index)).collect());
     }
 
+    /// The state of a unit that changed; `None` if the one that did is gone.
     fn take_state(&mut self, index: u32) -> Option<(TaskId, UnitState)> {
-        let slot = self.slots[index as usize].as_mut()?;
+        let slot = self.slots[index as usize].as_mut().filter(|slot| slot.dirty)?;
         slot.dirty = false;
         let oldest_revision = slot.unit.last_runs.iter().map(|run| run.revision).min().unwrap_or(u32::MAX);
         slot.old_plugins.retain(|(revision, _)| *revision >= oldest_revision);
@@ -563,9 +537,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let Some(slot) = self.slots[index as usize].take() else { return };
         self.leaving.remove(&slot.definition.spec.name);
         release(&mut self.plugin_uses, slot.plugin);
-        if slot.dirty {
-            self.dirty.retain(|dirty| *dirty != index);
-        }
         self.free.push(index);
         for waiter in slot.gone_waiters {
             waiter.send(()).ok();
@@ -578,50 +549,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 waiter.send(()).ok();
             }
         }
-    }
-}
-
-impl<J> Slot<J> {
-    pub(crate) fn log(&self) -> &Arc<TaskLog> {
-        &self.log
-    }
-
-    pub(crate) fn spec(&self) -> &Arc<TaskSpec> {
-        &self.definition.spec
-    }
-
-    /// A kept record with the words that its revision gives it.
-    pub(crate) fn run_of(&self, record: &RunRecord) -> Run {
-        let old = self.old_plugins.iter().find(|(revision, _)| *revision >= record.revision);
-        Run {
-            id: self.unit.run_id(record.due),
-            task: self.definition.spec.name.clone(),
-            record: record.clone(),
-            running: false,
-            plugin: Some(old.map_or(self.plugin, |(_, plugin)| *plugin)),
-        }
-    }
-
-    /// The run that is going on.
-    pub(crate) fn running_run(&self) -> Option<Run> {
-        let running = self.unit.running()?;
-        let record = RunRecord {
-            due: running.due,
-            reason: running.reason,
-            // Means nothing while `running` is set.
-            outcome: Outcome::Success,
-            attempts: running.attempt,
-            revision: running.revision,
-            lateness_us: None,
-            took_us: 0,
-            more: None,
-        };
-        Some(Run { running: true, ..self.run_of(&record) })
-    }
-
-    /// The newest run that has ended.
-    pub(crate) fn last_run(&self) -> Option<Run> {
-        self.unit.last_runs.iter().rev().find(|run| run.outcome.ran()).map(|record| self.run_of(record))
     }
 }
 

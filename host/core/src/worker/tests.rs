@@ -1,6 +1,7 @@
 use std::sync::Mutex;
 
 use super::*;
+use crate::spec::TaskSpec;
 use crate::testing::{FakeRunner, START, TestClock};
 
 type TestWorker = Worker<FakeRunner, TestClock>;
