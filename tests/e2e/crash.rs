@@ -1,7 +1,9 @@
 //! `kill -9` in the middle of everything: what was answered is there afterwards, and what was not is whole or not there.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -20,6 +22,9 @@ const NAMES: u64 = 12;
 
 /// How many answers are waited for before the host is killed.
 const ACKNOWLEDGED: usize = 300;
+
+/// How many connections are reset in the middle of calls.
+const RESETS: u64 = 40;
 
 /// What a task is to be: one number, in two places of its definition; `None` if it is not there.
 type Mark = Option<u64>;
@@ -44,6 +49,51 @@ fn exactly_what_was_acknowledged_survives_kill_9_in_a_storm_three_times_in_a_row
     assert_eq!(info["faults"], json!([]));
     assert_eq!(files(&env.data_dir().join("uploads")), Vec::<String>::new());
     assert_eq!(files(&env.data_dir().join("plugins")), [format!("{}.wasm", sha256(&guest_bytes("exit.wat")))]);
+}
+
+/// A change that the store has and the host has not, or the other way round, makes every later one of the task fail.
+#[test]
+fn clients_that_are_killed_in_the_middle_of_a_call_leave_store_and_host_in_step() {
+    let env = TestEnv::new();
+    let host = env.host();
+    for round in 0..RESETS {
+        let mut socket = host.connect();
+        let calls = (0..NAMES).flat_map(|number| {
+            let name = format!("n{number}");
+            [
+                ("TaskUnit.Add", marked(&name, round, None)),
+                ("TaskUnit.Edit", marked(&name, round + 1, None)),
+                ("TaskUnit.Delete", json!({ "name": name })),
+                ("TaskUnit.Add", marked(&name, round, None)),
+            ]
+        });
+        let requests: String = calls
+            .zip(1..)
+            .map(|((method, params), id)| {
+                format!("{}\n", json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": [params] }))
+            })
+            .collect();
+        socket.write_all(requests.as_bytes()).expect("it is sent");
+        // From no answer to a good part of them: the others are on their way.
+        let mut answers = vec![0; usize::try_from(round).expect("it is small") * 100];
+        socket.read_exact(&mut answers).expect("there are answers");
+        // As with a killed process that has not read all: the connection is reset.
+        rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO)).expect("it can be set");
+    }
+    let mut stream = host.stream();
+    for number in 0..NAMES {
+        let name = format!("n{number}");
+        for (method, params) in [
+            ("TaskUnit.Edit", marked(&name, RESETS + 2, None)),
+            ("TaskUnit.Delete", json!({ "name": name })),
+            ("TaskUnit.Add", marked(&name, RESETS + 3, None)),
+            ("TaskUnit.Delete", json!({ "name": name })),
+        ] {
+            if let Err(refused) = stream.call(method, params) {
+                assert!(["task_not_found", "task_exists"].contains(&&*refused.name), "{method} of {name}: {refused:?}");
+            }
+        }
+    }
 }
 
 fn files(dir: &Path) -> Vec<String> {
