@@ -56,11 +56,13 @@ fn not_to_be_let_in_is_exit_code_7() {
     std::fs::set_permissions(public.path(), std::fs::Permissions::from_mode(0o755)).expect("it is ours");
     let taskctl = public.path().join("taskctl");
     std::fs::copy(env!("CARGO_BIN_EXE_taskctl"), &taskctl).expect("the program can be read");
-    let host_address = host.tcp().to_string();
-    let mut command = Command::new(&taskctl);
-    command.args(["--host", host_address.as_str(), "add", "x"]).env_clear().current_dir("/");
-    let ran = run_to_end(command.uid(STRANGER_UID).gid(STRANGER_UID)).fails_with(7);
-    ran.says(&["failed to add `x`", "65534", "access.users"]);
+    let add_at = |address: String| {
+        let mut command = Command::new(&taskctl);
+        command.args(["--host", address.as_str(), "add", "x"]).env_clear().current_dir("/");
+        run_to_end(command.uid(STRANGER_UID).gid(STRANGER_UID)).fails_with(7)
+    };
+    add_at(host.tcp().to_string()).says(&["failed to add `x`", "65534", "access.users"]);
+    add_at(format!("unix:{}", env.socket().display())).says(&["permission denied", "access.users"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use crate::support::{TestEnv, guest_bytes, sha256};
+use crate::support::{TestEnv, guest_bytes, run_to_end, sha256};
 
 /// One byte more than a plugin may have.
 const TOO_LARGE_BYTES: u64 = (64 << 20) + 1;
@@ -33,6 +33,40 @@ fn an_interrupted_upload_goes_on_where_it_was_on_another_connection() {
     assert_eq!((&whole["received"], &whole["plugin"]["sha256"]), (&json!(wasm.len()), &json!(sum)));
     assert_eq!(second.call("Plugin.Has", json!(sum)).expect("asked")["has"], true);
     assert_eq!(std::fs::read(env.data_dir().join(format!("plugins/{sum}.wasm"))).expect("it is stored"), wasm);
+}
+
+#[test]
+fn clients_that_send_the_same_plugin_at_once_all_succeed() {
+    let env = TestEnv::new();
+    let host = env.host();
+    // A custom section makes it large: several pieces.
+    let mut wasm = guest_bytes("probe/probe.wasm");
+    let padding: Vec<u8> = [&[3][..], b"pad", &vec![7; 3 << 20]].concat();
+    wasm.extend([&[0][..], &leb128(padding.len()), &padding].concat());
+    let file = env.write("large.wasm", &wasm);
+    let file = file.to_str().expect("a path of UTF-8");
+    let address = host.tcp().to_string();
+    let add = |number: u32| {
+        let name = format!("t{number}");
+        env.taskctl(&["--host", address.as_str(), "add", name.as_str(), "--wasm", file, "--every", "1h"])
+    };
+    std::thread::scope(|scope| {
+        for mut add in (0..6).map(add) {
+            scope.spawn(move || run_to_end(&mut add).ok());
+        }
+    });
+    assert_eq!(host.call("Host.Info", json!({}))["tasks"], 6);
+}
+
+/// A length as wasm writes it.
+fn leb128(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push(number as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }
 
 #[test]

@@ -31,6 +31,13 @@ pub struct ConnectError {
     pub cause: IoCause,
 }
 
+impl ConnectError {
+    /// Whether the host's socket is there, and not for this user.
+    pub(crate) fn is_not_permitted(&self) -> bool {
+        self.cause.0.kind() == io::ErrorKind::PermissionDenied
+    }
+}
+
 /// Connects to the host at `addr`. Needs a tokio runtime, which also drives the connection.
 pub async fn connect(addr: &HostAddr) -> Result<Client, ConnectError> {
     let connecting = async {
@@ -54,8 +61,10 @@ pub async fn connect(addr: &HostAddr) -> Result<Client, ConnectError> {
 pub(crate) async fn connect_first(addrs: &[HostAddr]) -> Result<Client, ConnectError> {
     let (last, others) = addrs.split_last().expect("there is always an address to try");
     for addr in others {
-        if let Ok(client) = connect(addr).await {
-            return Ok(client);
+        match connect(addr).await {
+            // A host that keeps this user out on its socket does so on TCP.
+            Err(error) if !error.is_not_permitted() => {}
+            connected => return connected,
         }
     }
     connect(last).await

@@ -96,6 +96,7 @@ impl Failure {
 
     pub(crate) fn exit(&self) -> Exit {
         match self {
+            Self::Unreachable(error) if error.is_not_permitted() => Exit::NotPermitted,
             Self::Unreachable(_) => Exit::Unreachable,
             Self::Call { source, .. } => match source {
                 CallError::Refused { code, .. } => Exit::of_error(*code),
@@ -118,6 +119,9 @@ impl Failure {
     /// What to type next.
     pub(crate) fn hint(&self) -> Option<String> {
         match self {
+            Self::Unreachable(error) if error.is_not_permitted() => {
+                Some("ask its operator to name you in `access.users` of the host's configuration".to_owned())
+            }
             Self::Unreachable(_) => Some("start one with `taskhost`, or name another with --host".to_owned()),
             Self::Call { source, .. } => match source {
                 CallError::Refused { hint: Some(hint), .. } => Some(hint.clone()),

@@ -10,13 +10,24 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jsonrpsee::core::client::Client;
 use sha2::{Digest, Sha256};
-use taskhost_api::{MAX_CHUNK_BYTES, MAX_PLUGIN_BYTES, PluginApiClient, PluginChunk, PluginInfo, PluginSelector};
+use taskhost_api::{
+    ErrorCode, MAX_CHUNK_BYTES, MAX_PLUGIN_BYTES, PluginApiClient, PluginChunk, PluginInfo, PluginSelector,
+};
 
 use crate::failure::{CallError, Doing, Failure, FileError, IoCause};
 use crate::output::Output;
 
 /// How long an upload goes on before its progress is shown.
 const PATIENCE: Duration = Duration::from_millis(400);
+
+/// How long to wait for a plugin that others are sending too, or that the host compiles for them.
+const SHARING_PATIENCE: Duration = Duration::from_secs(600);
+
+/// How long to wait before the host is asked again.
+const SHARING_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often others' pieces may come first: a plugin has at most 64.
+const MAX_OVERTAKEN: u32 = 256;
 
 /// How often progress is drawn.
 const TICK: Duration = Duration::from_millis(100);
@@ -39,18 +50,14 @@ impl Module {
     /// Sees to it that the host has this plugin; its sha256. `doing` completes "failed to …": people know files and tasks,
     /// and no sha256.
     pub(crate) async fn upload(self, client: &Client, output: &Output, doing: &str) -> Result<String, Failure> {
-        let selector = PluginSelector { plugin: self.sha256.clone() };
-        let has = client.has(selector).await.doing(|| doing.to_owned())?;
-        if !has.has {
-            self.send(client, output, has.received).await.doing(|| doing.to_owned())?;
-        }
+        self.send(client, output).await.doing(|| doing.to_owned())?;
         Ok(self.sha256)
     }
 
-    /// Sends the plugin from `offset` on, and waits until it is compiled and stored.
-    async fn send(&self, client: &Client, output: &Output, offset: u64) -> Result<PluginInfo, CallError> {
+    /// Sends what the host lacks of the plugin, and waits until it is compiled and stored.
+    async fn send(&self, client: &Client, output: &Output) -> Result<(), CallError> {
         let bar = ProgressBar::with_draw_target(Some(self.size()), ProgressDrawTarget::hidden());
-        let sending = self.send_chunks(client, &bar, offset);
+        let sending = self.send_with_others(client, &bar);
         tokio::pin!(sending);
         let sent = tokio::select! {
             sent = &mut sending => sent,
@@ -63,6 +70,30 @@ impl Module {
         };
         bar.finish_and_clear();
         sent
+    }
+
+    /// Others may be sending the same plugin: then each sends on from what the host has, and all wait for the one that is
+    /// compiled.
+    async fn send_with_others(&self, client: &Client, bar: &ProgressBar) -> Result<(), CallError> {
+        let give_up = tokio::time::Instant::now() + SHARING_PATIENCE;
+        let mut overtaken = 0;
+        loop {
+            let has = client.has(PluginSelector { plugin: self.sha256.clone() }).await?;
+            if has.has {
+                return Ok(());
+            }
+            let Err(error) = self.send_chunks(client, bar, has.received).await else { return Ok(()) };
+            match &error {
+                CallError::Refused { code: Some(ErrorCode::Busy), .. } if tokio::time::Instant::now() < give_up => {
+                    tokio::time::sleep(SHARING_PAUSE).await;
+                }
+                // Somebody else's piece came first.
+                CallError::Refused { code: Some(ErrorCode::InvalidParams), .. } if overtaken < MAX_OVERTAKEN => {
+                    overtaken += 1;
+                }
+                _ => return Err(error),
+            }
+        }
     }
 
     async fn send_chunks(&self, client: &Client, bar: &ProgressBar, mut offset: u64) -> Result<PluginInfo, CallError> {
