@@ -229,7 +229,13 @@ mod tests {
     fn a_client_that_was_reset_is_not_the_next_one_with_its_port() {
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be bound");
         let host = listener.local_addr().expect("it is bound");
-        let first = TcpStream::connect(host).expect("it listens");
+        // From an address that nobody else uses: another test's client would take the port when it is free.
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let address = SocketAddr::from(([127, 1, high, low], 0));
+        let first = socket(AddressFamily::INET, SocketType::STREAM, None).expect("a socket can be made");
+        bind(&first, &address).expect("all of 127.0.0.0/8 is this machine");
+        connect(&first, &host).expect("it listens");
+        let first = TcpStream::from(first);
         let port = first.local_addr().expect("it is connected");
         let (server, _) = listener.accept().expect("a client is waiting");
         let before = ends(&server);
