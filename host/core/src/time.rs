@@ -40,6 +40,20 @@ impl Time {
     }
 }
 
+/// A time as people are told of it: RFC 3339 in UTC, with milliseconds if it has any.
+pub(crate) struct Told(pub(crate) Time);
+
+impl fmt::Display for Told {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let timestamp = self.0.to_timestamp();
+        if timestamp.subsec_nanosecond() < 1_000_000 {
+            write!(f, "{timestamp:.0}")
+        } else {
+            write!(f, "{timestamp:.3}")
+        }
+    }
+}
+
 /// RFC 3339 in UTC.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,6 +126,17 @@ pub fn format_duration(duration: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn people_are_told_times_to_the_millisecond() {
+        for (nanos, told) in [
+            (5_000_000_000, "1970-01-01T00:00:05Z"),
+            (5_000_000_007, "1970-01-01T00:00:05Z"),
+            (5_093_771_055, "1970-01-01T00:00:05.093Z"),
+        ] {
+            assert_eq!(Told(Time(nanos)).to_string(), told);
+        }
+    }
 
     #[test]
     fn durations_read_as_people_write_them() {
