@@ -31,6 +31,14 @@ pub enum EventKind {
         task: TaskName,
         revision: u32,
     },
+    TaskPaused {
+        task: TaskName,
+        revision: u32,
+    },
+    TaskResumed {
+        task: TaskName,
+        revision: u32,
+    },
     TaskDeleted {
         task: TaskName,
     },

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::name::TaskName;
 use crate::plugin::Sha256;
 use crate::time::Time;
 
@@ -18,16 +19,36 @@ pub const MAX_RESULT_BYTES: usize = 4096;
 /// The most bytes of an outcome's detail that are kept with a run.
 pub const MAX_DETAIL_BYTES: usize = 1024;
 
-/// The identity of a run, the same for every attempt: a task runs at most once for a due time.
+/// Which run of a task: a task runs at most once for a due time, unless a backfill asks for it again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunKey {
+    pub due: Time,
+    /// 0, or the number of the backfill of this task that asked for it, from 1.
+    pub backfill: u32,
+}
+
+impl RunKey {
+    /// That of a due time itself.
+    pub fn of(due: Time) -> Self {
+        Self { due, backfill: 0 }
+    }
+}
+
+/// The identity of a run, the same for every attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunId {
     pub task: TaskId,
-    pub due: Time,
+    pub key: RunKey,
 }
 
+/// Two numbers of 16 hex digits, the task's and the due time's, and of a backfill its number: `…-…-b1`.
 impl fmt::Display for RunId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}-{:016x}", self.task, self.due.0)
+        write!(f, "{:016x}-{:016x}", self.task, self.key.due.0)?;
+        match self.key.backfill {
+            0 => Ok(()),
+            number => write!(f, "-b{number}"),
+        }
     }
 }
 
@@ -40,13 +61,26 @@ impl FromStr for RunId {
     type Err = RunIdError;
 
     fn from_str(text: &str) -> Result<Self, RunIdError> {
+        let (text, backfill) = match text.split_once("-b") {
+            Some((text, number)) => (text, number.parse().map_err(|_| RunIdError)?),
+            None => (text, 0),
+        };
         let (task, due) = text.split_once('-').ok_or(RunIdError)?;
         let number = |digits: &str| match digits.len() {
             16 => u64::from_str_radix(digits, 16).map_err(|_| RunIdError),
             _ => Err(RunIdError),
         };
-        Ok(Self { task: number(task)?, due: Time(number(due)?.cast_signed()) })
+        let key = RunKey { due: Time(number(due)?.cast_signed()), backfill };
+        Ok(Self { task: number(task)?, key })
     }
+}
+
+/// What triggered a run: the end of another task's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trigger {
+    pub task: TaskName,
+    pub run_id: RunId,
+    pub outcome: Outcome,
 }
 
 /// Why a run came to be.
@@ -225,23 +259,55 @@ pub fn cut(text: &str, bytes: usize) -> &str {
     &text[..text.floor_char_boundary(bytes)]
 }
 
-/// What became of one due time, as it is kept.
+/// What became of one due time, or of several in a row that went alike, as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// The due time, which with the task is the run's identity.
-    pub due: Time,
+    /// Which run; of several, the newest.
+    pub key: RunKey,
     pub reason: Reason,
     pub outcome: Outcome,
     /// How many attempts were made.
     pub attempts: u32,
     /// The revision that ran.
     pub revision: u32,
-    /// When the last attempt's guest was entered, in microseconds after `due`; `None` if it never was.
+    /// When the last attempt's guest was entered, in microseconds after the due time; `None` if it never was. Saturates at 71
+    /// minutes.
     pub lateness_us: Option<u32>,
-    /// How long it took from guest entry, in microseconds; saturates at 71 minutes.
+    /// How long the last attempt took from guest entry, in microseconds; saturates at 71 minutes.
     pub took_us: u32,
+    /// What the record stands for beyond its newest run.
+    pub span: Option<Box<Span>>,
     /// What only few runs have.
     pub more: Option<Box<RunMore>>,
+}
+
+impl RunRecord {
+    /// The oldest due time that it stands for.
+    pub fn first_due(&self) -> Time {
+        self.span.as_ref().map_or(self.key.due, |span| span.first_due)
+    }
+
+    /// How many due times it stands for.
+    pub fn times(&self) -> u64 {
+        self.span.as_ref().map_or(1, |span| span.times)
+    }
+
+    /// More about the outcome.
+    pub fn detail(&self) -> Option<&str> {
+        self.more.as_ref()?.detail.as_deref()
+    }
+}
+
+/// Due times in a row that went alike: successes of a fast task, or ones that were passed over for the same reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    pub first_due: Time,
+    /// How many they are, the newest with them; 2 or more.
+    pub times: u64,
+    /// Of all of them together, in microseconds; 0 where nothing ran.
+    pub took_total_us: u64,
+    pub took_max_us: u32,
+    pub lateness_max_us: u32,
 }
 
 /// The parts of a record that only few runs have.
@@ -250,19 +316,29 @@ pub struct RunMore {
     pub detail: Option<Box<str>>,
     pub result: Option<Box<str>>,
     pub exit_code: Option<i32>,
-    /// How many due times from `due` on this record stands for beyond the first: `missed` or `skipped` ones.
-    pub further: u64,
+    pub trigger: Option<Box<Trigger>>,
 }
 
 /// A record with the words that its revision gives it, as readers get it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Run {
     pub id: RunId,
-    pub task: crate::name::TaskName,
+    pub task: TaskName,
     pub record: RunRecord,
-    /// Whether the run is still going on, and `record.outcome` means nothing yet.
-    pub running: bool,
+    pub phase: RunPhase,
     pub plugin: Option<Sha256>,
+}
+
+/// How far a run is. Until it has ended, the outcome in its record means nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunPhase {
+    /// It waits for another run of its task to end.
+    Queued,
+    /// An attempt is going on.
+    Running,
+    /// An attempt failed; the next one begins at this time.
+    Retrying(Time),
+    Ended,
 }
 
 #[cfg(test)]
@@ -271,9 +347,12 @@ mod tests {
 
     #[test]
     fn a_run_id_reads_back_as_it_was_written() {
-        let id = RunId { task: 0xfeed, due: Time(1_700_000_000_000_000_000) };
+        let id = RunId { task: 0xfeed, key: RunKey::of(Time(1_700_000_000_000_000_000)) };
         assert_eq!(id.to_string().parse(), Ok(id));
-        let before_epoch = RunId { task: u64::MAX, due: Time(-1) };
+        let again = RunId { task: 0xfeed, key: RunKey { backfill: 12, ..id.key } };
+        assert_eq!(again.to_string(), format!("{id}-b12"));
+        assert_eq!(again.to_string().parse(), Ok(again));
+        let before_epoch = RunId { task: u64::MAX, key: RunKey::of(Time(-1)) };
         assert_eq!(before_epoch.to_string().parse(), Ok(before_epoch));
         assert_eq!("1-2".parse::<RunId>(), Err(RunIdError));
     }

@@ -1,105 +1,368 @@
-//! Brings what units did and what guests wrote to the store, once a second, batched.
+//! Brings what units did and what guests wrote to the store, once a second, batched, and says there that the host is alive.
 //!
-//! A store that refuses (a full disk) loses nothing by it: states are whole and newer ones replace older ones, log lines
-//! go back to wait within their bounds, and both are tried again the next second.
+//! Each second it claims the next stretch of time for fast schedules: their due times may run without being noted one by one, and
+//! after a crash those within the claim count as having run. The claim is durable before any of them runs.
+//!
+//! A store that refuses (a full disk) loses nothing by it at first: states are whole and newer ones replace older ones, records
+//! and log lines wait within their bounds, and all are tried again the next second. Nor does it stop any run: then the claim is
+//! a promise without proof, which the store's faults tell.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::log::TaskLog;
-use crate::outcome::TaskId;
-use crate::ports::{HistoryBatch, Store, UnitState};
-use crate::worker::StateBatch;
+use crate::outcome::{RunKey, RunRecord, TaskId};
+use crate::ports::{Clock, HistoryBatch, HostRun, Store, StoreError, UnitState};
+use crate::time::Time;
+use crate::unit::CLOCK_SET_BACK;
+use crate::worker::UnitBatch;
 
 /// How often there is a batch.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How many tasks' logs go into one, those that waited longest first: what a burst may cost the store.
+/// How far ahead of now is claimed: the store may be so late with the next claim that runs do not wait for it.
+const CLAIM_AHEAD: Duration = Duration::from_secs(2);
+
+/// How long a claim may take before runs go on without it.
+const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How often a host without tasks says that it is alive.
+const IDLE_BEAT: Duration = Duration::from_secs(60);
+
+/// How many tasks' logs go into one batch, those that waited longest first: what a burst may cost the store.
 const FLUSH_LOGS: usize = 4_000;
+
+/// How many tasks go into one batch: starts that are noted meanwhile wait for no more.
+const BATCH_TASKS: usize = 1_000;
+
+/// How many records wait for a store that refuses before the oldest are lost.
+const MAX_WAITING_RECORDS: usize = 100_000;
+
+/// How far due times of fast schedules may run.
+#[derive(Debug)]
+pub(crate) struct Claims {
+    until: AtomicI64,
+    /// How many tasks the host has: without any, nothing need be claimed.
+    tasks: AtomicU64,
+    /// Told when there is a first one.
+    wanted: Notify,
+    /// How many records were lost because the store did not take them in time.
+    pub(crate) lost_records: AtomicU64,
+}
+
+impl Claims {
+    pub(crate) fn until(&self) -> Time {
+        Time(self.until.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn extend(&self, until: Time) {
+        self.until.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// There is a task more.
+    pub(crate) fn add_task(&self) {
+        if self.tasks.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.wanted.notify_one();
+        }
+    }
+
+    /// There is one less.
+    pub(crate) fn remove_task(&self) {
+        self.tasks.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Default for Claims {
+    fn default() -> Self {
+        Self {
+            until: AtomicI64::new(i64::MIN),
+            tasks: AtomicU64::new(0),
+            wanted: Notify::new(),
+            lost_records: AtomicU64::new(0),
+        }
+    }
+}
+
+/// How many of those wait.
+pub(crate) const MAX_URGENT: usize = 64;
+
+/// What units did that is to be written at once.
+pub(crate) struct Urgent {
+    pub batch: UnitBatch,
+    pub done: oneshot::Sender<()>,
+}
 
 /// The end of a recorder's work.
 pub(crate) struct LastFlush {
     /// What the workers had left.
-    pub states: StateBatch,
+    pub left: UnitBatch,
     pub done: oneshot::Sender<()>,
 }
 
-/// Runs until the last flush is done.
-pub(crate) async fn run(
+/// What a recorder works with.
+pub(crate) struct Recorder<C> {
     store: Arc<dyn Store>,
-    mut states: mpsc::Receiver<StateBatch>,
-    mut logs: mpsc::UnboundedReceiver<Arc<TaskLog>>,
-    mut last: oneshot::Receiver<LastFlush>,
-) {
-    let mut pending: HashMap<TaskId, UnitState> = HashMap::new();
-    let mut tick = tokio::time::interval(FLUSH_INTERVAL);
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // Told once when the store begins to refuse, and once when it takes again.
-    let mut refused = false;
-    loop {
-        let last = tokio::select! {
-            Some(batch) = states.recv() => {
-                pending.extend(batch);
-                continue;
-            }
-            _ = tick.tick() => None,
-            last = &mut last => Some(last),
-        };
-        let limit = if last.is_some() { usize::MAX } else { FLUSH_LOGS };
-        if let Some(Ok(last)) = &last {
-            while let Ok(batch) = states.try_recv() {
-                pending.extend(batch);
-            }
-            pending.extend(last.states.iter().cloned());
+    clock: C,
+    claims: Arc<Claims>,
+    /// When the host started: the identity of its run.
+    started: Time,
+    beat: Time,
+    waiting: Waiting,
+    /// Told once when the store begins to refuse, and once when it takes again.
+    refused: bool,
+}
+
+/// What the store has not taken: of each task all in one, since it is written together.
+#[derive(Default)]
+struct Waiting {
+    tasks: HashMap<TaskId, WaitingTask>,
+    /// How many records they have.
+    records: usize,
+}
+
+#[derive(Clone, Default)]
+struct WaitingTask {
+    state: Option<UnitState>,
+    records: Vec<RunRecord>,
+    ended: Vec<RunKey>,
+}
+
+impl Waiting {
+    fn add(&mut self, batch: UnitBatch) {
+        self.records += batch.records.len();
+        for (id, state) in batch.states {
+            self.tasks.entry(id).or_default().state = Some(state);
         }
-        match flush(&*store, &mut pending, &mut logs, limit).await {
-            Ok(()) if refused => {
-                refused = false;
-                tracing::info!("history and logs are written again");
-            }
-            Ok(()) => {}
-            Err(error) if refused => tracing::debug!(%error, "history and logs still can't be written"),
-            Err(error) => {
-                refused = true;
-                tracing::warn!(%error, "failed to write history and logs; trying again every second");
-            }
+        for (id, record) in batch.records {
+            self.tasks.entry(id).or_default().records.push(record);
         }
-        match last {
-            None => {}
-            Some(Ok(last)) => {
-                last.done.send(()).ok();
-                return;
-            }
-            // The supervisor is gone without a last word.
-            Some(Err(_)) => return,
+        for (id, key) in batch.ended {
+            self.tasks.entry(id).or_default().ended.push(key);
         }
+    }
+
+    /// Puts back what was refused, before what has come since.
+    fn put_back(&mut self, refused: Vec<(TaskId, WaitingTask)>) {
+        for (id, mut old) in refused {
+            self.records += old.records.len();
+            let task = self.tasks.entry(id).or_default();
+            let WaitingTask { state, records, ended } = std::mem::take(task);
+            old.records.extend(records);
+            old.ended.extend(ended);
+            *task = WaitingTask { state: state.or(old.state), ..old };
+        }
+    }
+
+    /// Takes out some tasks.
+    fn take(&mut self, most: usize) -> Vec<(TaskId, WaitingTask)> {
+        let ids: Vec<TaskId> = self.tasks.keys().take(most).copied().collect();
+        self.take_these(&ids)
+    }
+
+    fn take_these(&mut self, ids: &[TaskId]) -> Vec<(TaskId, WaitingTask)> {
+        let taken: Vec<_> = ids.iter().filter_map(|id| Some((*id, self.tasks.remove(id)?))).collect();
+        self.records -= taken.iter().map(|(_, task)| task.records.len()).sum::<usize>();
+        taken
+    }
+
+    /// Drops records beyond the bound; answers with how many due times they stood for.
+    fn shrink(&mut self) -> u64 {
+        let mut lost = 0;
+        while self.records > MAX_WAITING_RECORDS {
+            let Some(task) = self.tasks.values_mut().find(|task| !task.records.is_empty()) else { break };
+            self.records -= task.records.len();
+            lost += task.records.drain(..).map(|record| record.times()).sum::<u64>();
+        }
+        lost
     }
 }
 
-async fn flush(
-    store: &dyn Store,
-    pending: &mut HashMap<TaskId, UnitState>,
-    logs: &mut mpsc::UnboundedReceiver<Arc<TaskLog>>,
-    limit: usize,
-) -> Result<(), crate::ports::StoreError> {
-    let waiting = logs.len().min(limit);
-    let taken: Vec<_> = std::iter::from_fn(|| logs.try_recv().ok()).take(waiting).collect();
-    let chunks: Vec<_> = taken.iter().flat_map(|log| log.take_unwritten()).collect();
-    if chunks.is_empty() && pending.is_empty() {
-        return Ok(());
+impl<C: Clock> Recorder<C> {
+    /// Says that the host is up, and claims the first stretch of time. What a host that died had claimed stays claimed, even if the
+    /// clock was set back since.
+    pub(crate) async fn start(store: Arc<dyn Store>, clock: C, claims: Arc<Claims>, previous: Option<HostRun>) -> Self {
+        let started = clock.now();
+        claims.extend(previous.filter(|run| run.stopped.is_none()).map_or(started, |run| run.claimed));
+        let mut recorder =
+            Self { store, clock, claims, started, beat: started, waiting: Waiting::default(), refused: false };
+        recorder.claim().await;
+        recorder
     }
-    let states = std::mem::take(pending);
-    let batch = HistoryBatch { states: states.iter().map(|(id, state)| (*id, state.clone())).collect(), logs: chunks };
-    let result = store.record(batch).await;
-    match &result {
-        Ok(()) => taken.iter().for_each(|log| log.written()),
-        Err(_) => {
-            *pending = states;
-            taken.iter().for_each(TaskLog::refused);
+
+    /// When the host started.
+    pub(crate) fn started(&self) -> Time {
+        self.started
+    }
+
+    /// Works until the last flush is done.
+    pub(crate) async fn run(
+        mut self,
+        mut units: mpsc::Receiver<UnitBatch>,
+        mut urgents: mpsc::Receiver<Urgent>,
+        mut logs: mpsc::UnboundedReceiver<Arc<TaskLog>>,
+        mut last: oneshot::Receiver<LastFlush>,
+    ) {
+        let claims = Arc::clone(&self.claims);
+        let mut tick = tokio::time::interval(FLUSH_INTERVAL);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let last = tokio::select! {
+                Some(batch) = units.recv() => {
+                    self.take(batch);
+                    continue;
+                }
+                Some(Urgent { batch, done }) = urgents.recv() => {
+                    // What the workers handed over before is older.
+                    while let Ok(older) = units.try_recv() {
+                        self.take(older);
+                    }
+                    let tasks: Vec<TaskId> = batch.states.iter().map(|(id, _)| *id).collect();
+                    self.take(batch);
+                    let tasks = self.waiting.take_these(&tasks);
+                    let written = self.write(tasks, &[], None).await;
+                    self.tell(written);
+                    done.send(()).ok();
+                    continue;
+                }
+                () = claims.wanted.notified() => {
+                    self.claim().await;
+                    continue;
+                }
+                _ = tick.tick() => None,
+                last = &mut last => Some(last),
+            };
+            match last {
+                None => {
+                    self.claim().await;
+                    self.flush(&mut logs, FLUSH_LOGS, None).await;
+                }
+                Some(Ok(LastFlush { left, done })) => {
+                    while let Ok(batch) = units.try_recv() {
+                        self.take(batch);
+                    }
+                    self.take(left);
+                    let now = self.clock.now();
+                    let stopped = HostRun { started: self.started, seen: now, stopped: Some(now), claimed: now };
+                    self.flush(&mut logs, usize::MAX, Some(stopped)).await;
+                    done.send(()).ok();
+                    return;
+                }
+                // The supervisor is gone without a last word.
+                Some(Err(_)) => return,
+            }
         }
     }
-    result
+
+    /// Claims the next stretch of time, durably.
+    async fn claim(&mut self) {
+        let now = self.clock.now();
+        let idle = self.claims.tasks.load(Ordering::Relaxed) == 0;
+        let first = now == self.started;
+        if idle && !first && now >= self.beat && now.since(self.beat) < IDLE_BEAT {
+            return;
+        }
+        self.beat = now;
+        let ahead = now.saturating_add(CLAIM_AHEAD);
+        // What was claimed stays claimed when the clock is set back, unless it was wrong before.
+        let claimed = Some(self.claims.until()).filter(|until| *until <= now.saturating_add(CLOCK_SET_BACK));
+        let claimed = claimed.map_or(ahead, |until| until.max(ahead));
+        let host = Some(HostRun { started: self.started, seen: now, stopped: None, claimed });
+        let written = self.store.record(HistoryBatch { host, ..HistoryBatch::default() });
+        match tokio::time::timeout(CLAIM_PATIENCE, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "runs go on without a claim"),
+            Err(_) => tracing::warn!("the store is slow; runs go on without a claim"),
+        }
+        self.claims.extend(claimed);
+    }
+
+    fn take(&mut self, batch: UnitBatch) {
+        self.waiting.add(batch);
+        let lost = self.waiting.shrink();
+        self.claims.lost_records.fetch_add(lost, Ordering::Relaxed);
+    }
+
+    /// Writes what waits; `host` with the last of it.
+    async fn flush(
+        &mut self,
+        logs: &mut mpsc::UnboundedReceiver<Arc<TaskLog>>,
+        log_limit: usize,
+        host: Option<HostRun>,
+    ) {
+        let written = self.try_flush(logs, log_limit, host).await;
+        self.tell(written);
+    }
+
+    /// Tells once that the store refuses, and once that it takes again.
+    fn tell(&mut self, written: Result<(), StoreError>) {
+        match written {
+            Ok(()) if self.refused => {
+                self.refused = false;
+                tracing::info!("history and logs are written again");
+            }
+            Ok(()) => {}
+            Err(error) if self.refused => tracing::debug!(%error, "history and logs still can't be written"),
+            Err(error) => {
+                self.refused = true;
+                tracing::warn!(%error, "failed to write history and logs; trying again every second");
+            }
+        }
+    }
+
+    async fn try_flush(
+        &mut self,
+        logs: &mut mpsc::UnboundedReceiver<Arc<TaskLog>>,
+        log_limit: usize,
+        host: Option<HostRun>,
+    ) -> Result<(), StoreError> {
+        let mut waiting_logs = logs.len().min(log_limit);
+        loop {
+            let most = waiting_logs.min(BATCH_TASKS);
+            let taken: Vec<_> = std::iter::from_fn(|| logs.try_recv().ok()).take(most).collect();
+            waiting_logs -= most;
+            let tasks = self.waiting.take(BATCH_TASKS);
+            let last = waiting_logs == 0 && self.waiting.tasks.is_empty();
+            if taken.is_empty() && tasks.is_empty() && (host.is_none() || !last) {
+                return Ok(());
+            }
+            self.write(tasks, &taken, host.filter(|_| last)).await?;
+            if last {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes one batch. What is refused waits again.
+    async fn write(
+        &mut self,
+        tasks: Vec<(TaskId, WaitingTask)>,
+        logs: &[Arc<TaskLog>],
+        host: Option<HostRun>,
+    ) -> Result<(), StoreError> {
+        let batch = HistoryBatch {
+            states: tasks.iter().filter_map(|(id, task)| Some((*id, task.state.clone()?))).collect(),
+            records: of_each(&tasks, |task| &task.records),
+            ended: of_each(&tasks, |task| &task.ended),
+            logs: logs.iter().flat_map(|log| log.take_unwritten()).collect(),
+            host,
+        };
+        let written = self.store.record(batch).await;
+        match &written {
+            Ok(()) => logs.iter().for_each(|log| log.written()),
+            Err(_) => {
+                self.waiting.put_back(tasks);
+                logs.iter().for_each(TaskLog::refused);
+            }
+        }
+        written
+    }
+}
+
+/// What tasks have of something, each with its task.
+fn of_each<T: Clone>(tasks: &[(TaskId, WaitingTask)], part: impl Fn(&WaitingTask) -> &Vec<T>) -> Vec<(TaskId, T)> {
+    tasks.iter().flat_map(|(id, task)| part(task).iter().map(|one| (*id, one.clone()))).collect()
 }

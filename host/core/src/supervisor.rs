@@ -5,8 +5,12 @@
 //! answered. So a change that was answered is never lost, and one that was refused never happened. A change is a task of its own:
 //! a caller that goes away in the middle leaves no store and worker that disagree.
 
+mod bulk;
+mod change;
+mod history;
 mod plugins;
 mod view;
+mod why;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -17,21 +21,25 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use self::view::{DeleteMode, HostStats, ListQuery, LogPage, PluginView, TaskError, TaskView};
+pub use self::bulk::{Applied, AppliedKind, BulkAction};
+pub use self::history::{NextQuery, NextView, RunsFilter, RunsPage};
+pub use self::view::{DeleteMode, HostStats, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView};
+pub use self::why::WhyView;
 use crate::events::{Event, EventBus, EventKind, EventStream};
 use crate::lateness::LatenessStats;
 use crate::log::LogSink;
 use crate::name::TaskName;
-use crate::outcome::{Counts, Outcome, Run, RunId};
+use crate::outcome::{Counts, Run, RunId};
 use crate::plugin::{PluginError, Sha256};
-use crate::ports::{
-    Actor, Change, ChangeKind, Clock, Definition, Engine, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve,
-};
-use crate::recorder::{self, LastFlush};
+use crate::ports::{Clock, Definition, Engine, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve};
+use crate::recorder::{Claims, LastFlush, MAX_URGENT, Recorder, Urgent};
+use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
-use crate::spec::{SpecPatch, TaskSpec};
-use crate::time::Time;
-use crate::worker::{Command, MAX_COMMANDS, MAX_RECORD_BATCHES, NewUnit, Shared, Slot, StateBatch, Worker};
+use crate::spec::{Overlap, TaskSpec};
+use crate::unit::Outage;
+use crate::worker::{
+    Command, Known, MAX_COMMANDS, MAX_RECORD_BATCHES, MAX_WISHES, NewUnit, Shared, Slot, UnitBatch, Wish, Worker,
+};
 
 /// How long runs that were stopped hard may take to end before the host goes without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -40,12 +48,14 @@ const STOP_PATIENCE: Duration = Duration::from_secs(5);
 const CHANGE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How a supervisor is set up.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct SupervisorConfig {
     /// How many worker threads run tasks; at least 1.
     pub workers: usize,
     /// How long a cancelled run has before it is stopped hard.
     pub cancel_grace: Duration,
+    /// The time zone of cron expressions that name none.
+    pub zone: Zone,
 }
 
 /// Runs tasks. Cheap to clone; all clones are the same supervisor.
@@ -57,6 +67,10 @@ struct Inner<E: Engine, C: Clock> {
     engine: Arc<E>,
     store: Arc<dyn Store>,
     clock: C,
+    zone: Zone,
+    claims: Arc<Claims>,
+    /// What is to be written at once.
+    urgent: mpsc::Sender<Urgent>,
     bus: EventBus,
     logs: Arc<LogSink>,
     workers: Vec<mpsc::Sender<Command<E::Runner, C>>>,
@@ -102,15 +116,32 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let (logs, unwritten_logs) = LogSink::new(move || log_clock.now(), bus.clone());
         let (states, recorded_states) = mpsc::channel(MAX_RECORD_BATCHES);
         let (last_flush, last_flush_wanted) = oneshot::channel();
-        let shared = Shared { bus: bus.clone(), logs: Arc::clone(&logs), states, cancel_grace: config.cancel_grace };
+        let (wishes, wished) = mpsc::channel(MAX_WISHES);
+        let claims = Arc::<Claims>::default();
+        let shared = Shared {
+            bus: bus.clone(),
+            logs: Arc::clone(&logs),
+            states,
+            store: Arc::clone(&store),
+            claims: Arc::clone(&claims),
+            wishes,
+            cancel_grace: config.cancel_grace,
+        };
         let (workers, threads): (Vec<_>, Vec<_>) =
             (0..config.workers.max(1)).map(|number| spawn_worker(number, &engine, &clock, &shared)).unzip();
-        tokio::spawn(recorder::run(Arc::clone(&store), recorded_states, unwritten_logs, last_flush_wanted));
+        drop(shared);
+        let (urgent, urgents) = mpsc::channel(MAX_URGENT);
+        let recorder = Recorder::start(Arc::clone(&store), clock.clone(), Arc::clone(&claims), loaded.previous).await;
+        let started = recorder.started();
+        tokio::spawn(recorder.run(recorded_states, urgents, unwritten_logs, last_flush_wanted));
         let supervisor = Self {
             inner: Arc::new(Inner {
                 engine,
                 store,
                 clock,
+                zone: config.zone,
+                claims,
+                urgent,
                 bus,
                 logs,
                 workers,
@@ -122,86 +153,15 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 last_flush: Mutex::new(Some(last_flush)),
             }),
         };
-        supervisor.register_loaded(loaded.tasks).await;
+        let outage = Outage::after(loaded.previous, started);
+        supervisor.register_loaded(loaded.tasks, outage).await;
+        tokio::spawn(supervisor.clone().grant(wished));
         Ok(supervisor)
     }
 
-    /// Adds a task: durable, and registered, when this answers. `patch` is applied to a definition of defaults. With `now`, the
-    /// time of adding is itself a due time. With `replace`, a task of this name is edited to be exactly this.
-    ///
-    /// # Errors
-    /// See [`TaskError`]; whatever it is, nothing was changed.
-    pub async fn add(
-        &self,
-        name: &str,
-        patch: SpecPatch,
-        now: bool,
-        replace: bool,
-        by: Actor,
-    ) -> Result<TaskView, TaskError> {
-        let spec = TaskSpec::new(TaskName::new(name).map_err(crate::spec::SpecError::from)?).patched(patch)?;
-        let this = self.clone();
-        to_its_end(async move {
-            let name = spec.name.clone();
-            let _change = this.begin_change(&name).await?;
-            match this.definition(&name).await {
-                Ok(old) if replace => this.change_definition(old, spec, by).await,
-                Ok(_) => Err(TaskError::Exists(name)),
-                Err(TaskError::NotFound(_)) if this.is_leaving(&name).await? => Err(TaskError::Leaving(name)),
-                Err(TaskError::NotFound(_)) => this.add_definition(spec, now, by).await,
-                Err(error) => Err(error),
-            }
-        })
-        .await
-    }
-
-    /// Changes what `patch` names. Phase and history stay, and a run that is going on finishes as it began.
-    ///
-    /// # Errors
-    /// See [`TaskError`]; whatever it is, nothing was changed.
-    pub async fn edit(
-        &self,
-        name: &str,
-        patch: SpecPatch,
-        if_revision: Option<u64>,
-        by: Actor,
-    ) -> Result<TaskView, TaskError> {
-        let name = task_name(name)?;
-        let this = self.clone();
-        to_its_end(async move {
-            let _change = this.begin_change(&name).await?;
-            let old = this.definition(&name).await?;
-            if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
-                return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
-            }
-            let spec = TaskSpec::clone(&old.spec).patched(patch)?;
-            this.change_definition(old, spec, by).await
-        })
-        .await
-    }
-
-    /// Deletes a task with its history and logs, and answers when nothing of it goes on any more.
-    ///
-    /// # Errors
-    /// See [`TaskError`]; whatever it is, nothing was changed.
-    pub async fn delete(&self, name: &str, mode: DeleteMode, by: Actor) -> Result<(), TaskError> {
-        let name = task_name(name)?;
-        let this = self.clone();
-        to_its_end(async move {
-            let change = this.begin_change(&name).await?;
-            let definition = this.definition(&name).await?;
-            let revision = definition.revision + 1;
-            this.commit(ChangeKind::Delete { id: definition.id, name: name.clone(), revision }, by).await?;
-            let (gone, is_gone) = oneshot::channel();
-            let deleted = name.clone();
-            this.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
-            // Others of the shard need not wait for the last run; the worker keeps the name until it has ended.
-            drop(change);
-            is_gone.await.ok();
-            this.publish(EventKind::TaskDeleted { task: name });
-            Ok(())
-        })
-        .await
+    /// The time zone of cron expressions that name none.
+    pub fn zone(&self) -> &Zone {
+        &self.inner.zone
     }
 
     /// One task.
@@ -234,16 +194,19 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         Ok((tasks, more))
     }
 
-    /// Starts a manual run beside the schedule. With `wait`, answers when it has ended.
+    /// Starts a manual run beside the schedule, subject to the task's overlap policy or to the one given instead. With `wait`, answers
+    /// when it has ended.
     ///
     /// # Errors
-    /// [`TaskError::RunInProgress`] while a run is going on, and others of [`TaskError`].
-    pub async fn run(&self, name: &str, wait: bool) -> Result<Run, TaskError> {
+    /// [`TaskError::RunInProgress`] while a run is going on and the policy is `skip`, and others of [`TaskError`].
+    pub async fn run(&self, name: &str, wait: bool, overlap: Option<&str>) -> Result<Run, TaskError> {
         self.refuse_if_closing()?;
         let name = task_name(name)?;
+        let overlap = overlap.map(Overlap::parse).transpose()?;
         let (finished, is_finished) = oneshot::channel();
         let task = name.clone();
-        let started = self.tell(&name, move |worker| worker.run_now(task.as_str(), wait.then_some(finished))).await?;
+        let started =
+            self.tell(&name, move |worker| worker.run_now(task.as_str(), overlap, wait.then_some(finished))).await?;
         match started {
             None => Err(TaskError::NotFound(name)),
             Some(_) if self.inner.closing.load(Ordering::Acquire) => Err(TaskError::ShuttingDown),
@@ -253,8 +216,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         }
     }
 
-    /// Cancels the run that is going on, if it is `run` or `run` is `None`: tells the guest, and stops it hard after the cancel
-    /// grace. Answers at once with the run's id.
+    /// Cancels `run`, or all runs that have not ended: tells the guest, and stops it hard after the cancel grace. Answers at once
+    /// with the id of the run, or of the one that was begun first.
     ///
     /// # Errors
     /// [`TaskError::NotRunning`] or [`TaskError::RunNotFound`] if that run is not going on, and others of [`TaskError`].
@@ -271,20 +234,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             (Some(None), Some(run)) => Err(TaskError::RunNotFound { name, run }),
             (Some(None), None) => Err(TaskError::NotRunning(name)),
         }
-    }
-
-    /// The last runs, newest first; one that is going on comes first.
-    ///
-    /// # Errors
-    /// [`TaskError::NotFound`], and others of [`TaskError`].
-    pub async fn runs(&self, name: &str, outcome: Option<Outcome>, limit: usize) -> Result<Vec<Run>, TaskError> {
-        self.read(name, move |slot| {
-            let running = slot.running_run().filter(|_| outcome.is_none());
-            let ended = slot.unit.last_runs.iter().rev();
-            let ended = ended.filter(|run| outcome.is_none_or(|outcome| outcome == run.outcome));
-            running.into_iter().chain(ended.map(|record| slot.run_of(record))).take(limit).collect()
-        })
-        .await
     }
 
     /// The newest `limit` log lines with `seq > after_seq`, oldest first.
@@ -330,6 +279,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             running: stats.iter().map(|worker| worker.running).sum(),
             lateness: LatenessStats::of(stats.into_iter().map(|worker| worker.lateness)),
             lost_log_lines: self.inner.logs.lost_lines(),
+            lost_records: self.inner.claims.lost_records.load(Ordering::Relaxed),
             engine: self.inner.engine.stats(),
             faults: self.inner.store.faults(),
         })
@@ -363,14 +313,14 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 tracing::error!("runs did not stop; going without them");
             }
         }
-        let mut states = StateBatch::new();
+        let mut left = UnitBatch::default();
         for worker in 0..self.inner.workers.len() {
-            states.extend(self.ask(worker, Worker::take_dirty).await.unwrap_or_default());
+            left.extend(self.ask(worker, Worker::take_dirty).await.unwrap_or_default());
         }
         let last_flush = self.inner.last_flush.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(last_flush) = last_flush {
             let (done, is_done) = oneshot::channel();
-            if last_flush.send(LastFlush { states, done }).is_ok() {
+            if last_flush.send(LastFlush { left, done }).is_ok() {
                 is_done.await.ok();
             }
         }
@@ -390,16 +340,36 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         self.inner.store.close().await
     }
 
+    /// Does what tasks ask for beyond their workers, until the workers are gone.
+    async fn grant(self, mut wished: mpsc::Receiver<Wish>) {
+        while let Some(wish) = wished.recv().await {
+            match wish {
+                Wish::Pause { task, id, pause } => {
+                    if let Err(error) = self.pause_itself(&task, id, pause).await {
+                        tracing::warn!(%task, %error, "the pause after failures is not durable");
+                    }
+                }
+                Wish::Trigger { task, trigger } => {
+                    let (name, by) = (task.clone(), trigger.task.clone());
+                    match self.tell(&task, move |worker| worker.trigger(name.as_str(), trigger)).await {
+                        Ok(true) | Err(_) => {}
+                        Ok(false) => tracing::warn!(%task, %by, "there is no such task to trigger"),
+                    }
+                }
+            }
+        }
+    }
+
     async fn halt(&self, worker: usize) {
         let (idle, is_idle) = oneshot::channel();
         self.ask(worker, move |worker| worker.halt(idle)).await.ok();
         is_idle.await.ok();
     }
 
-    async fn register_loaded(&self, tasks: Vec<LoadedTask>) {
+    async fn register_loaded(&self, tasks: Vec<LoadedTask>, outage: Outage) {
         let workers = self.inner.workers.len();
         let mut units: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
-        for LoadedTask { definition, state } in tasks {
+        for LoadedTask { definition, state, starts } in tasks {
             let name = &definition.spec.name;
             let prepared = self.prepare(Arc::clone(&definition.spec)).await;
             let (plugin, job) = match prepared {
@@ -411,10 +381,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 }
             };
             let worker = worker_of(shard_of(name.as_str()), workers);
-            units[worker].push(NewUnit { definition, plugin, job, state: Some(state) });
+            units[worker].push(NewUnit { definition, plugin, job, known: Some(Known { state, starts }) });
         }
         for (worker, units) in units.into_iter().enumerate() {
-            let registered = self.ask(worker, move |worker| units.into_iter().for_each(|unit| worker.register(unit)));
+            let registered = self.ask(worker, move |worker| {
+                units.into_iter().for_each(|unit| worker.register(unit, &outage));
+            });
             registered.await.ok();
         }
     }
@@ -431,36 +403,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if self.inner.closing.load(Ordering::Acquire) { Err(TaskError::ShuttingDown) } else { Ok(()) }
     }
 
-    async fn add_definition(&self, spec: TaskSpec, due_at_once: bool, by: Actor) -> Result<TaskView, TaskError> {
-        let _plugins = self.inner.plugin_use.read().await;
-        let spec = Arc::new(spec);
-        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
-        let added_at = self.inner.clock.now();
-        let definition = Definition { id: new_task_id(), revision: 1, spec, added_at, due_at_once };
-        self.commit_at(ChangeKind::Add(definition.clone()), added_at, by).await?;
-        let name = definition.spec.name.clone();
-        let unit = NewUnit { definition, plugin, job: Ok(job), state: None };
-        self.tell(&name, move |worker| worker.register(unit)).await?;
-        self.publish(EventKind::TaskAdded { task: name.clone(), revision: 1 });
-        self.get(name.as_str()).await
-    }
-
-    async fn change_definition(&self, old: Definition, spec: TaskSpec, by: Actor) -> Result<TaskView, TaskError> {
-        let name = spec.name.clone();
-        if *old.spec == spec {
-            return self.get(name.as_str()).await;
-        }
-        let _plugins = self.inner.plugin_use.read().await;
-        let spec = Arc::new(spec);
-        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
-        let definition = Definition { revision: old.revision + 1, spec, ..old };
-        self.commit(ChangeKind::Edit(definition.clone()), by).await?;
-        let revision = definition.revision;
-        self.tell(&name, move |worker| worker.apply_edit(definition, plugin, job)).await?;
-        self.publish(EventKind::TaskEdited { task: name.clone(), revision });
-        self.get(name.as_str()).await
-    }
-
     /// Makes a spec ready to run on the worker that it belongs to.
     async fn prepare(&self, spec: Arc<TaskSpec>) -> Result<(Sha256, Job<E>), PluginError> {
         let plugin = resolve(&*self.inner.engine, &spec.plugin)?;
@@ -473,14 +415,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             self.note_fault(plugin, error);
         }
         Ok((plugin, job?))
-    }
-
-    async fn commit(&self, kind: ChangeKind, by: Actor) -> Result<(), StoreError> {
-        self.commit_at(kind, self.inner.clock.now(), by).await
-    }
-
-    async fn commit_at(&self, kind: ChangeKind, at: Time, by: Actor) -> Result<(), StoreError> {
-        self.inner.store.commit(Change { kind, at, by }).await
     }
 
     async fn definition(&self, name: &TaskName) -> Result<Definition, TaskError> {
@@ -549,11 +483,6 @@ async fn to_its_end<T: Send + 'static>(
 /// A name that somebody asks for. One that can't be a task's is not a task's: the error says what is wrong with it.
 fn task_name(name: &str) -> Result<TaskName, TaskError> {
     TaskName::new(name).map_err(|error| TaskError::Spec(error.into()))
-}
-
-/// Random, so that the run ids of two hosts differ; of 63 bits, so that every store can hold it.
-fn new_task_id() -> u64 {
-    rand::random::<u64>() >> 1
 }
 
 fn spawn_worker<E: Engine, C: Clock>(

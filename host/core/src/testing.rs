@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::log::{LogChunk, Stream};
-use crate::outcome::{Outcome, RunId, RunReport, TaskId};
+use crate::outcome::{Outcome, RunId, RunKey, RunRecord, RunReport, TaskId};
 use crate::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
 use crate::ports::*;
 use crate::spec::TaskSpec;
@@ -130,7 +130,11 @@ fn facts(sha256: Sha256) -> PluginFacts {
 #[derive(Default)]
 pub(crate) struct MemoryStore {
     pub tasks: Mutex<BTreeMap<TaskId, Definition>>,
+    pub revisions: Mutex<Vec<(TaskId, Revision)>>,
     pub states: Mutex<HashMap<TaskId, UnitState>>,
+    pub starts: Mutex<BTreeMap<(TaskId, RunKey), OpenRun>>,
+    pub records: Mutex<BTreeMap<(TaskId, Time, u32), RunRecord>>,
+    pub host_runs: Mutex<BTreeMap<Time, HostRun>>,
     pub chunks: Mutex<Vec<LogChunk>>,
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
     /// Whether everything is refused, as by a full disk.
@@ -147,29 +151,58 @@ impl MemoryStore {
         let taken = self.taken();
         Box::pin(async move { taken.map(|()| value) })
     }
+
+    fn change(&self, change: Change) {
+        let mut tasks = self.tasks.lock().expect("no panic");
+        let kind = match &change.kind {
+            ChangeKind::Add(_) => RevisionKind::Add,
+            ChangeKind::Edit(_) => RevisionKind::Edit,
+            ChangeKind::Pause(_) => RevisionKind::Pause,
+            ChangeKind::Resume(_) => RevisionKind::Resume,
+            ChangeKind::Delete { .. } => RevisionKind::Delete,
+        };
+        match change.kind {
+            ChangeKind::Add(definition)
+            | ChangeKind::Edit(definition)
+            | ChangeKind::Pause(definition)
+            | ChangeKind::Resume(definition) => {
+                let revision = Revision {
+                    revision: definition.revision,
+                    at: change.at,
+                    by: change.by,
+                    kind,
+                    spec: Some(Arc::clone(&definition.spec)),
+                    paused: definition.paused.clone(),
+                };
+                self.revisions.lock().expect("no panic").push((definition.id, revision));
+                tasks.insert(definition.id, definition);
+            }
+            ChangeKind::Delete { id, .. } => drop(tasks.remove(&id)),
+        }
+    }
 }
 
 impl Store for MemoryStore {
     fn load(&self) -> Result<Loaded, StoreError> {
         let states = self.states.lock().expect("no panic");
+        let starts = self.starts.lock().expect("no panic");
         let tasks = self.tasks.lock().expect("no panic");
-        let tasks = tasks.values().map(|definition| LoadedTask {
-            definition: definition.clone(),
-            state: states.get(&definition.id).cloned().unwrap_or_default(),
+        let tasks = tasks.values().map(|definition| {
+            let noted = starts.iter().filter(|((id, _), _)| *id == definition.id);
+            LoadedTask {
+                definition: definition.clone(),
+                state: states.get(&definition.id).cloned().unwrap_or_default(),
+                starts: noted.map(|(_, run)| run.clone()).collect(),
+            }
         });
-        Ok(Loaded { tasks: tasks.collect() })
+        let previous = self.host_runs.lock().expect("no panic").values().next_back().copied();
+        Ok(Loaded { tasks: tasks.collect(), previous })
     }
 
-    fn commit(&self, change: Change) -> BoxFuture<Result<(), StoreError>> {
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<Result<(), StoreError>> {
         if self.taken().is_ok() {
             self.commits.fetch_add(1, Ordering::Relaxed);
-            let mut tasks = self.tasks.lock().expect("no panic");
-            match change.kind {
-                ChangeKind::Add(definition) | ChangeKind::Edit(definition) => {
-                    drop(tasks.insert(definition.id, definition))
-                }
-                ChangeKind::Delete { id, .. } => drop(tasks.remove(&id)),
-            }
+            changes.into_iter().for_each(|change| self.change(change));
         }
         self.answer(())
     }
@@ -178,8 +211,48 @@ impl Store for MemoryStore {
         if self.taken().is_ok() {
             self.states.lock().expect("no panic").extend(batch.states);
             self.chunks.lock().expect("no panic").extend(batch.logs);
+            let mut records = self.records.lock().expect("no panic");
+            for (id, record) in batch.records {
+                records.insert((id, record.first_due(), record.key.backfill), record);
+            }
+            let mut starts = self.starts.lock().expect("no panic");
+            batch.ended.iter().for_each(|ended| drop(starts.remove(ended)));
+            if let Some(host) = batch.host {
+                self.host_runs.lock().expect("no panic").insert(host.started, host);
+            }
         }
         self.answer(())
+    }
+
+    fn record_starts(&self, starts: Vec<Start>) -> BoxFuture<Result<(), StoreError>> {
+        if self.taken().is_ok() {
+            let starts = starts.into_iter().map(|start| ((start.task, start.run.key), start.run));
+            self.starts.lock().expect("no panic").extend(starts);
+        }
+        self.answer(())
+    }
+
+    fn runs(&self, query: RunsQuery) -> BoxFuture<Result<Vec<RunRecord>, StoreError>> {
+        let records = self.records.lock().expect("no panic");
+        let meant = records.iter().rev().filter(|((task, ..), record)| {
+            *task == query.task
+                && record.key.due >= query.from
+                && record.first_due() < query.until
+                && (query.outcomes.is_empty() || query.outcomes.contains(&record.outcome))
+        });
+        self.answer(meant.take(query.limit).map(|(_, record)| record.clone()).collect())
+    }
+
+    fn revisions(&self, task: TaskId, limit: usize) -> BoxFuture<Result<Vec<Revision>, StoreError>> {
+        let revisions = self.revisions.lock().expect("no panic");
+        let meant = revisions.iter().rev().filter(|(id, _)| *id == task).take(limit);
+        self.answer(meant.map(|(_, revision)| revision.clone()).collect())
+    }
+
+    fn host_runs(&self, from: Time, until: Time) -> BoxFuture<Result<Vec<HostRun>, StoreError>> {
+        let runs = self.host_runs.lock().expect("no panic");
+        let meant = runs.values().filter(|run| run.started <= until && run.stopped.unwrap_or(run.seen) >= from);
+        self.answer(meant.copied().collect())
     }
 
     fn read_logs(&self, task: TaskId, _after: u64, _lines: usize) -> BoxFuture<Result<Vec<LogChunk>, StoreError>> {

@@ -1,33 +1,39 @@
 //! One worker: many units on one thread, with their timers and their runs.
 //!
-//! The tick path is here: [`Worker::fire_due`] takes a due unit from the timers, its state machine says start, the runner is
-//! polled once, and in most cases the run has ended and is folded in before the next unit's turn. Nothing on this path is
-//! shared with another thread but the task's own log. Everybody else reaches a worker by sending it a closure.
+//! The tick path begins here: [`Worker::fire_due`] takes a due unit from the timers, its state machine says start (`act`), the
+//! runner is polled once, and in most cases the run has ended and is folded in before the next unit's turn. Nothing on this path
+//! is shared with another thread but the task's own log. Everybody else reaches a worker by sending it a closure.
 
+mod act;
+mod catch_up;
+mod commands;
 mod slot;
+mod starts;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use self::slot::{NewUnit, Slot};
-use crate::events::{Event, EventBus, EventKind};
+pub(crate) use self::slot::{Known, NewUnit, Slot};
+use self::starts::{Noted, NotedStarts};
+use crate::events::EventBus;
 use crate::lateness::Lateness;
-use crate::log::{LogSink, TaskLog};
+use crate::log::LogSink;
 use crate::name::TaskName;
-use crate::outcome::{Counts, Outcome, Reason, Run, RunId, RunRecord, RunReport, TaskId};
+use crate::outcome::{Counts, RunKey, RunRecord, RunReport, TaskId, Trigger};
 use crate::plugin::Sha256;
-use crate::ports::{Attempt, Clock, Definition, Runner, UnitState};
+use crate::ports::{Clock, Pause, Runner, Store, UnitState};
+use crate::recorder::Claims;
 use crate::time::Time;
-use crate::unit::{Action, Input, Unit};
+use crate::unit::{Action, Input};
 
 /// How many due units fire before commands, finished runs and I/O get their turn.
 const FIRE_BATCH: usize = 32;
@@ -36,11 +42,20 @@ const FIRE_BATCH: usize = 32;
 /// tasks are due, may be set meanwhile.
 const MAX_SLEEP: Duration = Duration::from_secs(1);
 
+/// How long a worker waits for the claim to be extended before it looks again.
+const CLAIM_PATIENCE: Duration = Duration::from_millis(5);
+
+/// By how much the clock may go back unnoticed: what keeps clocks in step moves them by less.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+
 /// How many timers that mean nothing any more are kept, beyond one for each task, before they are cleared away.
 const STALE_TIMERS: usize = 1024;
 
 /// How many commands wait for a worker.
 pub(crate) const MAX_COMMANDS: usize = 1024;
+
+/// How many wishes wait for the supervisor.
+pub(crate) const MAX_WISHES: usize = 4096;
 
 /// How often units that changed are handed to the recorder.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
@@ -55,14 +70,49 @@ pub(crate) const MAX_RECORD_BATCHES: usize = 4;
 pub(crate) type Command<R, C> = Box<dyn FnOnce(&mut Worker<R, C>) + Send>;
 
 /// What units did, on the way to the recorder.
-pub(crate) type StateBatch = Vec<(TaskId, UnitState)>;
+#[derive(Default)]
+pub(crate) struct UnitBatch {
+    pub states: Vec<(TaskId, UnitState)>,
+    pub records: Vec<(TaskId, RunRecord)>,
+    pub ended: Vec<(TaskId, RunKey)>,
+}
+
+impl UnitBatch {
+    pub(crate) fn extend(&mut self, more: Self) {
+        self.states.extend(more.states);
+        self.records.extend(more.records);
+        self.ended.extend(more.ended);
+    }
+}
+
+/// What a task asks for beyond its worker.
+#[derive(Debug)]
+pub(crate) enum Wish {
+    /// It paused itself: make that durable.
+    Pause { task: TaskName, id: TaskId, pause: Pause },
+    /// Run another task.
+    Trigger { task: TaskName, trigger: Trigger },
+}
+
+impl std::fmt::Display for Wish {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Pause { task, .. } => write!(f, "pausing `{task}`"),
+            Self::Trigger { task, trigger } => write!(f, "the run of `{task}` that `{}` triggers", trigger.task),
+        }
+    }
+}
 
 /// What all workers of a host share.
 #[derive(Clone)]
 pub(crate) struct Shared {
     pub bus: EventBus,
     pub logs: Arc<LogSink>,
-    pub states: mpsc::Sender<StateBatch>,
+    pub states: mpsc::Sender<UnitBatch>,
+    pub store: Arc<dyn Store>,
+    /// How far due times may run without their starts being noted.
+    pub claims: Arc<Claims>,
+    pub wishes: mpsc::Sender<Wish>,
     pub cancel_grace: Duration,
 }
 
@@ -78,23 +128,24 @@ struct Timer {
 enum TimerKind {
     /// The wake-up with this number.
     Wake(u64),
-    /// The hard stop of the run with this due time.
-    Stop(Time),
+    /// The hard stop of a run.
+    Stop(RunKey),
 }
 
 /// A run that did not end in its first poll.
 struct InFlight<F> {
     slot: u32,
+    key: RunKey,
     began: Time,
     run: F,
 }
 
 impl<F: Future<Output = RunReport> + Unpin> Future for InFlight<F> {
-    type Output = (u32, Time, RunReport);
+    type Output = (u32, RunKey, Time, RunReport);
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let report = std::task::ready!(self.run.poll_unpin(cx));
-        Poll::Ready((self.slot, self.began, report))
+        Poll::Ready((self.slot, self.key, self.began, report))
     }
 }
 
@@ -110,6 +161,16 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     leaving: HashSet<TaskName>,
     timers: BinaryHeap<Reverse<Timer>>,
     in_flight: FuturesUnordered<InFlight<R::Run>>,
+    /// Starts that wait to be noted together, and those that are being noted.
+    to_note: Vec<Noted>,
+    noting: FuturesUnordered<NotedStarts>,
+    /// Units with due times to make up for, in the order in which they asked, and when the next one may.
+    catch_ups: VecDeque<u32>,
+    next_catch_up: Time,
+    /// How many such runs are going on.
+    catching_up: usize,
+    /// What time it was when last looked at: less later, and the clock was set back.
+    last_now: Time,
     plugin_uses: HashMap<Sha256, u64>,
     dirty: VecDeque<u32>,
     counts: Counts,
@@ -138,6 +199,12 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             leaving: HashSet::new(),
             timers: BinaryHeap::new(),
             in_flight: FuturesUnordered::new(),
+            to_note: Vec::new(),
+            noting: FuturesUnordered::new(),
+            catch_ups: VecDeque::new(),
+            next_catch_up: now,
+            catching_up: 0,
+            last_now: now,
             plugin_uses: HashMap::new(),
             dirty: VecDeque::new(),
             counts: Counts::default(),
@@ -155,13 +222,21 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let mut record = tokio::time::interval(RECORD_INTERVAL);
         record.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while !self.quit {
+            self.look_at_clock();
             let more_due = self.fire_due();
-            let next = self.timers.peek().map(|Reverse(timer)| timer.at);
+            let next_catch_up = self.catch_up();
+            self.note_starts();
+            let next = self.timers.peek().map(|Reverse(timer)| timer.at).into_iter().chain(next_catch_up).min();
             let wait = async {
                 match next {
                     // Lets the runtime look at I/O and its timers, and comes straight back.
                     _ if more_due => tokio::task::yield_now().await,
-                    Some(at) => tokio::time::sleep(at.since(self.clock.now()).min(MAX_SLEEP)).await,
+                    Some(at) => {
+                        let now = self.clock.now();
+                        // What is due and was not fired waits for the claim to be extended.
+                        let wait = if at <= now { CLAIM_PATIENCE } else { at.since(now) };
+                        tokio::time::sleep(wait.min(MAX_SLEEP)).await;
+                    }
                     None => std::future::pending().await,
                 }
             };
@@ -170,135 +245,27 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                     Some(command) => command(&mut self),
                     None => self.quit = true,
                 },
-                Some((slot, began, report)) = self.in_flight.next() => self.finish(slot, began, report),
+                Some((slot, key, began, report)) = self.in_flight.next() => self.finish(slot, key, began, report),
+                Some(noted) = self.noting.next() => self.begin_noted(noted),
                 _ = record.tick(), if !self.dirty.is_empty() => self.record_dirty(),
                 () = wait => {}
             }
         }
     }
 
+    /// Tells the units if the clock was set back.
+    fn look_at_clock(&mut self) {
+        let now = self.clock.now();
+        let last = std::mem::replace(&mut self.last_now, now);
+        if last.since(now) > CLOCK_TOLERANCE {
+            tracing::warn!("the clock was set back from {last} to {now}; due times that have run do not run again");
+            self.step_all(|| Input::ClockSetBack);
+        }
+    }
+
     /// Tells the worker to stop working.
     pub(crate) fn quit(&mut self) {
         self.quit = true;
-    }
-
-    /// Registers a task, and starts its clock.
-    pub(crate) fn register(&mut self, new: NewUnit<R::Job>) {
-        let now = self.clock.now();
-        let NewUnit { definition, plugin, job, state } = new;
-        let state_was_known = state.is_some();
-        let state = state.unwrap_or_default();
-        let sink = Arc::clone(&self.shared.logs);
-        let name = definition.spec.name.clone();
-        let log = TaskLog::new(definition.id, name.clone(), state.log_seq, state.log_lost, sink);
-        let unit = if state_was_known {
-            Unit::restored(&definition, state.counts, state.last_runs, state.last_success, now)
-        } else {
-            Unit::added(&definition)
-        };
-        let next_due = unit.next_due();
-        let slot = Slot {
-            unit,
-            definition,
-            plugin,
-            job,
-            old_plugins: state.plugins,
-            log,
-            control: Arc::default(),
-            wake: 0,
-            dirty: false,
-            run_waiters: Vec::new(),
-            gone_waiters: Vec::new(),
-        };
-        *self.plugin_uses.entry(plugin).or_default() += 1;
-        let index = match self.free.pop() {
-            Some(index) => {
-                self.slots[index as usize] = Some(slot);
-                index
-            }
-            None => {
-                self.slots.push(Some(slot));
-                u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 tasks fit in memory")
-            }
-        };
-        self.by_name.insert(name, index);
-        if self.halted {
-            self.step(index, Input::Halt);
-        } else {
-            self.wake_at(index, next_due);
-        }
-    }
-
-    /// Puts a new definition in force. A run that is going on finishes on the old one.
-    pub(crate) fn apply_edit(&mut self, definition: Definition, plugin: Sha256, job: R::Job) {
-        let Some(&index) = self.by_name.get(definition.spec.name.as_str()) else { return };
-        let Some(slot) = self.slots[index as usize].as_mut() else { return };
-        if plugin != slot.plugin {
-            slot.old_plugins.push((slot.definition.revision, slot.plugin));
-            release(&mut self.plugin_uses, slot.plugin);
-            *self.plugin_uses.entry(plugin).or_default() += 1;
-            slot.plugin = plugin;
-        }
-        slot.job = Ok(job);
-        let input = Input::Edited { schedule: definition.spec.schedule(), revision: definition.revision };
-        slot.definition = definition;
-        self.step(index, input);
-    }
-
-    /// Lets a task run that could not, unless it was edited, or deleted and added anew, meanwhile.
-    pub(crate) fn revive(&mut self, definition: &Definition, job: R::Job) {
-        let Some(&index) = self.by_name.get(definition.spec.name.as_str()) else { return };
-        let is_same = |slot: &&mut Slot<R::Job>| {
-            (slot.definition.id, slot.definition.revision) == (definition.id, definition.revision)
-        };
-        if let Some(slot) = self.slots[index as usize].as_mut().filter(is_same) {
-            slot.job = Ok(job);
-        }
-    }
-
-    /// Whether the last run of a deleted task of this name is still going on.
-    pub(crate) fn is_leaving(&self, name: &TaskName) -> bool {
-        self.leaving.contains(name)
-    }
-
-    /// Deletes a task. Answers when nothing of it goes on any more; until then, its name is taken.
-    pub(crate) fn delete(&mut self, name: &TaskName, cancel: bool, gone: oneshot::Sender<()>) {
-        let Some(index) = self.by_name.remove(name) else { return };
-        let Some(slot) = self.slots[index as usize].as_mut() else { return };
-        self.leaving.insert(name.clone());
-        slot.gone_waiters.push(gone);
-        slot.log.close();
-        if cancel {
-            self.step(index, Input::Cancel);
-        }
-        self.step(index, Input::Deleted);
-    }
-
-    /// Starts a manual run; `None` if there is no such task. Nothing is started any more once the host stops: what is
-    /// `finished` is dropped.
-    pub(crate) fn run_now(&mut self, name: &str, finished: Option<oneshot::Sender<Run>>) -> Option<Result<Run, RunId>> {
-        let index = *self.by_name.get(name)?;
-        let slot = self.slots[index as usize].as_mut()?;
-        if let Some(running) = slot.unit.running() {
-            return Some(Err(slot.unit.run_id(running.due)));
-        }
-        slot.run_waiters.extend(finished);
-        self.step(index, Input::Run);
-        let slot = self.slots[index as usize].as_mut()?;
-        slot.run_waiters.retain(|_| slot.unit.running().is_some());
-        slot.running_run().or_else(|| slot.last_run()).map(Ok)
-    }
-
-    /// Cancels the run that is going on, if it is `run` or `run` is `None`.
-    pub(crate) fn cancel(&mut self, name: &str, run: Option<RunId>) -> Option<RunId> {
-        let index = *self.by_name.get(name)?;
-        let slot = self.slots[index as usize].as_ref()?;
-        let running = slot.unit.run_id(slot.unit.running()?.due);
-        if run.is_some_and(|run| run != running) {
-            return None;
-        }
-        self.step(index, Input::Cancel);
-        Some(running)
     }
 
     /// A task by name.
@@ -339,15 +306,18 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Stops every run hard.
     pub(crate) fn stop_all(&mut self) {
-        for slot in self.slots.iter().flatten().filter(|slot| slot.unit.running().is_some()) {
-            slot.control.stop();
+        for (_, control) in self.slots.iter().flatten().flat_map(|slot| &slot.controls) {
+            control.stop();
         }
     }
 
     /// What every unit that changed did, for the last write.
-    pub(crate) fn take_dirty(&mut self) -> StateBatch {
-        let dirty = std::mem::take(&mut self.dirty);
-        dirty.into_iter().filter_map(|index| self.take_state(index)).collect()
+    pub(crate) fn take_dirty(&mut self) -> UnitBatch {
+        let mut batch = UnitBatch::default();
+        for index in std::mem::take(&mut self.dirty) {
+            self.take_state(index, &mut batch);
+        }
+        batch
     }
 
     /// Fires what is due, up to a batch. Answers whether more is due.
@@ -355,23 +325,18 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         for _ in 0..FIRE_BATCH {
             let now = self.clock.now();
             match self.timers.peek() {
-                Some(Reverse(timer)) if timer.at <= now => {}
+                Some(Reverse(timer)) if timer.at <= now && timer.at <= self.shared.claims.until() => {}
                 _ => return false,
             }
             let Some(Reverse(timer)) = self.timers.pop() else { return false };
             let Some(slot) = self.slots[timer.slot as usize].as_mut() else { continue };
             match timer.kind {
                 TimerKind::Wake(number) if number == slot.wake => self.step(timer.slot, Input::Wake),
-                TimerKind::Stop(due) if slot.unit.running().is_some_and(|run| run.due == due) => slot.control.stop(),
-                TimerKind::Wake(_) | TimerKind::Stop(_) => {}
+                TimerKind::Stop(key) => slot.control(key).into_iter().for_each(|control| control.stop()),
+                TimerKind::Wake(_) => {}
             }
         }
         true
-    }
-
-    fn finish(&mut self, slot: u32, began: Time, report: RunReport) {
-        self.step(slot, Input::Finished { began, report });
-        self.tell_if_idle();
     }
 
     fn step_all(&mut self, input: impl Fn() -> Input) {
@@ -379,79 +344,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             if self.slots[index].is_some() {
                 self.step(index as u32, input());
             }
-        }
-    }
-
-    /// One step of a unit's state machine, and what follows from it.
-    fn step(&mut self, index: u32, input: Input) {
-        let mut next = Some(input);
-        while let Some(input) = next.take() {
-            let Some(slot) = self.slots[index as usize].as_mut() else { return };
-            let mut actions = std::mem::take(&mut self.actions);
-            slot.unit.handle(input, self.clock.now(), &mut actions);
-            for action in actions.drain(..) {
-                if let Some((began, report)) = self.act(index, action) {
-                    next = Some(Input::Finished { began, report });
-                }
-            }
-            self.actions = actions;
-        }
-    }
-
-    /// Carries out one action. Answers with a run's report if it has ended already.
-    fn act(&mut self, index: u32, action: Action) -> Option<(Time, RunReport)> {
-        match action {
-            Action::Start { due, reason } => return self.start(index, due, reason),
-            Action::Wake(at) => self.wake_at(index, at),
-            Action::Cancel => self.cancel_run(index),
-            Action::Record(record) => self.record(index, record),
-            Action::Repeat { outcome, times } => {
-                self.counts.add(outcome, times);
-                self.mark_dirty(index);
-            }
-            Action::Gone => self.forget(index),
-        }
-        None
-    }
-
-    fn start(&mut self, index: u32, due: Time, reason: Reason) -> Option<(Time, RunReport)> {
-        let slot = self.slots[index as usize].as_mut()?;
-        let began = self.clock.now();
-        let job = match &slot.job {
-            Ok(job) => job,
-            Err(why) => return Some((began, RunReport::of(Outcome::HostError).with_detail(why))),
-        };
-        if slot.control.is_cancelled() {
-            slot.control = Arc::default();
-        }
-        let attempt = Attempt {
-            task: slot.definition.spec.name.clone(),
-            run_id: slot.unit.run_id(due),
-            number: 1,
-            since: slot.unit.last_success,
-            reason,
-            timeout: slot.definition.spec.timeout(),
-            control: Arc::clone(&slot.control),
-            log: Arc::clone(&slot.log),
-        };
-        let mut run = self.runner.run(job, attempt);
-        // A run that does not end at once is polled again with a waker of its own as soon as it is in the set.
-        match run.poll_unpin(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(report) => Some((began, report)),
-            Poll::Pending => {
-                self.in_flight.push(InFlight { slot: index, began, run });
-                None
-            }
-        }
-    }
-
-    fn wake_at(&mut self, index: u32, at: Option<Time>) {
-        let Some(slot) = self.slots[index as usize].as_mut() else { return };
-        self.wakes += 1;
-        slot.wake = self.wakes;
-        if let Some(at) = at {
-            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Wake(self.wakes) }));
-            self.clear_stale_timers();
         }
     }
 
@@ -467,38 +359,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         }
     }
 
-    fn cancel_run(&mut self, index: u32) {
-        let Some(slot) = self.slots[index as usize].as_ref() else { return };
-        let Some(running) = slot.unit.running() else { return };
-        if !slot.control.is_cancelled() {
-            slot.control.cancel();
-            let at = self.clock.now().saturating_add(self.shared.cancel_grace);
-            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Stop(running.due) }));
-        }
-    }
-
-    fn record(&mut self, index: u32, record: RunRecord) {
-        self.counts.add(record.outcome, 1 + record.more.as_ref().map_or(0, |more| more.further));
-        let now = self.clock.now();
-        if let Some(lateness_us) = record.lateness_us.filter(|_| record.reason == Reason::Schedule) {
-            self.lateness.record(lateness_us, now);
-        }
-        self.mark_dirty(index);
-        let Some(slot) = self.slots[index as usize].as_mut() else { return };
-        if record.outcome != Outcome::Success && record.outcome.ran() {
-            slot.log.mark_failed();
-        }
-        if record.outcome.ran() {
-            let run = slot.run_of(&record);
-            for waiter in slot.run_waiters.drain(..) {
-                // Fails only if nobody waits any more.
-                waiter.send(run.clone()).ok();
-            }
-        }
-        let slot = &*slot;
-        self.shared.bus.publish(|| Event { time: now, kind: EventKind::RunFinished(slot.run_of(&record)) });
-    }
-
     fn mark_dirty(&mut self, index: u32) {
         if let Some(slot) = self.slots[index as usize].as_mut()
             && !std::mem::replace(&mut slot.dirty, true)
@@ -511,31 +371,31 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     fn record_dirty(&mut self) {
         let Ok(permit) = self.shared.states.clone().try_reserve_owned() else { return };
         let count = self.dirty.len().min(RECORD_UNITS);
-        let batch: Vec<u32> = self.dirty.drain(..count).collect();
-        permit.send(batch.into_iter().filter_map(|index| self.take_state(index)).collect());
+        let indexes: Vec<u32> = self.dirty.drain(..count).collect();
+        let mut batch = UnitBatch::default();
+        for index in indexes {
+            self.take_state(index, &mut batch);
+        }
+        permit.send(batch);
     }
 
-    /// The state of a unit that changed; `None` if the one that did is gone.
-    fn take_state(&mut self, index: u32) -> Option<(TaskId, UnitState)> {
-        let slot = self.slots[index as usize].as_mut().filter(|slot| slot.dirty)?;
+    /// Puts what a unit that changed did into a batch.
+    fn take_state(&mut self, index: u32, batch: &mut UnitBatch) {
+        let Some(slot) = self.slots[index as usize].as_mut().filter(|slot| slot.dirty) else { return };
         slot.dirty = false;
-        let oldest_revision = slot.unit.last_runs.iter().map(|run| run.revision).min().unwrap_or(u32::MAX);
-        slot.old_plugins.retain(|(revision, _)| *revision >= oldest_revision);
+        let id = slot.definition.id;
         let (log_seq, log_lost) = slot.log.position();
-        let state = UnitState {
-            counts: slot.unit.counts,
-            last_runs: slot.unit.last_runs.iter().cloned().collect(),
-            last_success: slot.unit.last_success,
-            plugins: slot.old_plugins.clone(),
-            log_seq,
-            log_lost,
-        };
-        Some((slot.definition.id, state))
+        batch
+            .states
+            .push((id, UnitState { plugins: slot.old_plugins.clone(), log_seq, log_lost, ..slot.unit.state() }));
+        batch.records.extend(slot.unit.history.take_unwritten().into_iter().map(|record| (id, record)));
+        batch.ended.extend(slot.ended.drain(..).map(|key| (id, key)));
     }
 
     fn forget(&mut self, index: u32) {
         let Some(slot) = self.slots[index as usize].take() else { return };
         self.leaving.remove(&slot.definition.spec.name);
+        self.shared.claims.remove_task();
         release(&mut self.plugin_uses, slot.plugin);
         self.free.push(index);
         for waiter in slot.gone_waiters {
@@ -544,7 +404,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     }
 
     fn tell_if_idle(&mut self) {
-        if self.in_flight.is_empty() {
+        if self.in_flight.is_empty() && self.to_note.is_empty() && self.noting.is_empty() {
             for waiter in self.idle_waiters.drain(..) {
                 waiter.send(()).ok();
             }

@@ -8,9 +8,9 @@ use crate::log::LogLine;
 use crate::name::TaskName;
 use crate::outcome::{Counts, Outcome, Run, RunId};
 use crate::plugin::{PluginError, PluginFacts, Sha256};
-use crate::ports::{EngineStats, StoreError};
+use crate::ports::{EngineStats, Pause, StoreError};
 use crate::spec::{SpecError, TaskSpec};
-use crate::time::Time;
+use crate::time::{Time, Told};
 use crate::worker::Slot;
 
 /// What was asked can't be done. Nothing was changed.
@@ -31,6 +31,19 @@ pub enum TaskError {
     NotRunning(TaskName),
     #[error("run {run} of task `{name}` is not in progress")]
     RunNotFound { name: TaskName, run: RunId },
+    #[error("the pause would end at {}, and that has passed", Told(*.0))]
+    PauseEnded(Time),
+    #[error("{due_times} due times are too many for one backfill; at most {most} are allowed")]
+    BackfillTooLong { due_times: u64, most: usize },
+    #[error("a backfill goes from a time to a later one, and not beyond now; this one goes from {} to {}", Told(*.from), Told(*.until))]
+    BackfillRange { from: Time, until: Time },
+    #[error("task `{0}` has as many backfills waiting as it may")]
+    BackfillsWait(TaskName),
+    /// One of several changes can't be made, and so none is.
+    #[error("task `{name}`: {error}")]
+    Among { name: TaskName, error: Box<TaskError> },
+    #[error("task `{0}` is given more than once")]
+    Twice(TaskName),
     #[error(transparent)]
     Spec(#[from] SpecError),
     #[error(transparent)]
@@ -49,8 +62,13 @@ pub struct TaskView {
     pub spec: Arc<TaskSpec>,
     pub revision: u32,
     pub running: bool,
+    pub paused: Option<Pause>,
     pub added_at: Time,
     pub next_due: Option<Time>,
+    /// How many runs in a row have failed.
+    pub failures: u32,
+    /// How many due times are still to be made up for.
+    pub backlog: usize,
     /// The newest run that has ended.
     pub last_run: Option<Run>,
     pub counts: Counts,
@@ -63,13 +81,46 @@ impl TaskView {
         Self {
             spec: Arc::clone(slot.spec()),
             revision: slot.definition.revision,
-            running: slot.unit.running().is_some(),
+            running: !slot.unit.running().is_empty(),
+            paused: slot.unit.paused().cloned(),
             added_at: slot.definition.added_at,
             next_due: slot.unit.next_due(),
+            failures: slot.unit.failures(),
+            backlog: slot.unit.backlog(),
             last_run: slot.last_run(),
-            counts: slot.unit.counts,
+            counts: slot.unit.history.counts,
             fault: slot.job.as_ref().err().map(ToString::to_string),
         }
+    }
+}
+
+/// What a task is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    Idle,
+    /// A run is going on, or waits for its next attempt.
+    Running,
+    /// No run is going on, and none comes due.
+    Paused,
+}
+
+impl TaskState {
+    fn of<J>(slot: &Slot<J>) -> Self {
+        Self::from(!slot.unit.running().is_empty(), slot.unit.paused().is_some())
+    }
+
+    fn from(running: bool, paused: bool) -> Self {
+        match (running, paused) {
+            (true, _) => Self::Running,
+            (false, true) => Self::Paused,
+            (false, false) => Self::Idle,
+        }
+    }
+}
+
+impl TaskView {
+    pub fn state(&self) -> TaskState {
+        TaskState::from(self.running, self.paused.is_some())
     }
 }
 
@@ -77,7 +128,7 @@ impl TaskView {
 #[derive(Clone, Debug, Default)]
 pub struct ListQuery {
     pub selector: Option<Selector>,
-    pub running: Option<bool>,
+    pub state: Option<TaskState>,
     /// Of the newest run that has ended.
     pub last_outcome: Option<Outcome>,
     /// Only names after this one.
@@ -87,8 +138,8 @@ pub struct ListQuery {
 
 impl ListQuery {
     pub(crate) fn matches<J>(&self, slot: &Slot<J>) -> bool {
-        let ended = || slot.unit.last_runs.iter().rev().find(|run| run.outcome.ran()).map(|run| run.outcome);
-        self.running.is_none_or(|running| running == slot.unit.running().is_some())
+        let ended = || slot.unit.history.last_runs.iter().rev().find(|run| run.outcome.ran()).map(|run| run.outcome);
+        self.state.is_none_or(|state| state == TaskState::of(slot))
             && self.selector.as_ref().is_none_or(|selector| selector.matches(&slot.spec().labels))
             && self.last_outcome.is_none_or(|outcome| ended() == Some(outcome))
     }
@@ -137,6 +188,8 @@ pub struct HostStats {
     /// How many runs are going on.
     pub running: u64,
     pub lost_log_lines: u64,
+    /// How many due times were in records that were lost before the store took them.
+    pub lost_records: u64,
     pub engine: EngineStats,
     pub faults: Vec<String>,
 }

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::log::TaskLog;
-use crate::outcome::{Outcome, Run, RunRecord};
+use crate::outcome::{Outcome, Reason, Run, RunKey, RunMore, RunPhase, RunRecord, Trigger};
 use crate::plugin::Sha256;
-use crate::ports::{Definition, RunControl, UnitState};
+use crate::ports::{Definition, OpenRun, Progress, RunControl, UnitState};
 use crate::spec::TaskSpec;
-use crate::unit::Unit;
+use crate::unit::{Running, Unit};
+
+/// How many changes of plugin are remembered, so that old runs can be told which one ran.
+pub(super) const MAX_OLD_PLUGINS: usize = 32;
 
 /// A task on its way to a worker.
 pub(crate) struct NewUnit<J> {
@@ -18,7 +21,13 @@ pub(crate) struct NewUnit<J> {
     /// The job, or why the task can't run.
     pub job: Result<J, Arc<str>>,
     /// What it did before, if the host knew it.
-    pub state: Option<UnitState>,
+    pub known: Option<Known>,
+}
+
+/// What the host knew of a task before it stopped.
+pub(crate) struct Known {
+    pub state: UnitState,
+    pub starts: Vec<OpenRun>,
 }
 
 /// A task as a worker has it.
@@ -27,15 +36,20 @@ pub(crate) struct Slot<J> {
     pub definition: Definition,
     pub plugin: Sha256,
     pub job: Result<J, Arc<str>>,
-    /// Which plugin ran up to which revision, oldest first, as far as kept runs need it.
+    /// Which plugin ran up to which revision, oldest first; at most [`MAX_OLD_PLUGINS`].
     pub(super) old_plugins: Vec<(u32, Sha256)>,
     pub(super) log: Arc<TaskLog>,
-    pub(super) control: Arc<RunControl>,
+    /// How the runs that are going on are told to stop.
+    pub(super) controls: Vec<(RunKey, Arc<RunControl>)>,
+    /// One that was not touched, for the next run.
+    pub(super) spare_control: Option<Arc<RunControl>>,
+    /// Runs whose start was noted and that have ended, to be told to the store.
+    pub(super) ended: Vec<RunKey>,
     /// The number of the wake-up that is meant; earlier ones are stale.
     pub(super) wake: u64,
     pub(super) dirty: bool,
-    /// Who waits for the end of the run that is going on.
-    pub(super) run_waiters: Vec<oneshot::Sender<Run>>,
+    /// Who waits for the end of which run.
+    pub(super) run_waiters: Vec<(RunKey, oneshot::Sender<Run>)>,
     /// Who waits until the deleted task is gone.
     pub(super) gone_waiters: Vec<oneshot::Sender<()>>,
 }
@@ -49,37 +63,103 @@ impl<J> Slot<J> {
         &self.definition.spec
     }
 
-    /// A kept record with the words that its revision gives it.
-    pub(crate) fn run_of(&self, record: &RunRecord) -> Run {
-        let old = self.old_plugins.iter().find(|(revision, _)| *revision >= record.revision);
-        Run {
-            id: self.unit.run_id(record.due),
-            task: self.definition.spec.name.clone(),
-            record: record.clone(),
-            running: false,
-            plugin: Some(old.map_or(self.plugin, |(_, plugin)| *plugin)),
+    /// How a run that was begun is told to stop.
+    pub(super) fn control(&self, key: RunKey) -> Option<&Arc<RunControl>> {
+        self.controls.iter().find(|(other, _)| *other == key).map(|(_, control)| control)
+    }
+
+    /// Makes a control for a run that begins; one that goes on has its own.
+    pub(super) fn admit(&mut self, key: RunKey) {
+        if self.control(key).is_none() {
+            let control = self.spare_control.take().unwrap_or_default();
+            self.controls.push((key, control));
         }
     }
 
-    /// The run that is going on.
-    pub(crate) fn running_run(&self) -> Option<Run> {
-        let running = self.unit.running()?;
-        let record = RunRecord {
-            due: running.due,
-            reason: running.reason,
-            // Means nothing while `running` is set.
-            outcome: Outcome::Success,
-            attempts: running.attempt,
-            revision: running.revision,
-            lateness_us: None,
-            took_us: 0,
-            more: None,
+    /// A run has ended.
+    pub(super) fn release(&mut self, key: RunKey) {
+        if let Some(at) = self.controls.iter().position(|(other, _)| *other == key) {
+            let (_, control) = self.controls.swap_remove(at);
+            self.spare_control = Some(control).filter(|control| !control.is_cancelled());
+        }
+    }
+
+    pub(super) fn tell_waiters(&mut self, record: &RunRecord) {
+        while let Some(at) = self.run_waiters.iter().position(|(key, _)| *key == record.key) {
+            let (_, waiter) = self.run_waiters.swap_remove(at);
+            // Fails only if nobody waits any more.
+            waiter.send(self.run_of(record)).ok();
+        }
+    }
+
+    /// A kept record with the words that its revision gives it.
+    pub(crate) fn run_of(&self, record: &RunRecord) -> Run {
+        let old = self.old_plugins.iter().position(|(revision, _)| *revision >= record.revision);
+        let plugin = match old {
+            // It may be older than what is remembered.
+            Some(0) if self.old_plugins.len() == MAX_OLD_PLUGINS => None,
+            Some(at) => Some(self.old_plugins[at].1),
+            None => Some(self.plugin),
         };
-        Some(Run { running: true, ..self.run_of(&record) })
+        Run {
+            id: self.unit.run_id(record.key),
+            task: self.definition.spec.name.clone(),
+            record: record.clone(),
+            phase: RunPhase::Ended,
+            plugin,
+        }
+    }
+
+    /// The runs that have not ended: those that wait, then those that go on, the newest first.
+    pub(crate) fn open_runs(&self) -> Vec<Run> {
+        let mut runs: Vec<Run> = self.unit.running().iter().map(|run| self.running_run(run)).collect();
+        runs.extend(self.unit.queue().map(|run| {
+            let record = open_record(run.key, run.reason, 0, self.definition.revision, run.trigger.as_deref());
+            Run { phase: RunPhase::Queued, ..self.run_of(&record) }
+        }));
+        runs.reverse();
+        runs
+    }
+
+    /// A run that is kept in memory.
+    pub(crate) fn find(&self, key: RunKey) -> Option<Run> {
+        let open = self.open_runs().into_iter().find(|run| run.id.key == key);
+        let ended = || self.unit.history.last_runs.iter().rev().find(|run| run.key == key);
+        open.or_else(|| ended().map(|record| self.run_of(record)))
+    }
+
+    fn running_run(&self, run: &Running) -> Run {
+        let mut record = open_record(run.key, run.reason, run.attempt(), run.revision, run.trigger.as_deref());
+        let phase = match &run.progress {
+            Progress::Retrying { at, outcome, detail, .. } => {
+                let why =
+                    detail.as_deref().map_or_else(|| outcome.to_string(), |detail| format!("{outcome}: {detail}"));
+                record.more.get_or_insert_default().detail = Some(why.into());
+                RunPhase::Retrying(*at)
+            }
+            Progress::Started { .. } | Progress::Queued => RunPhase::Running,
+        };
+        Run { phase, ..self.run_of(&record) }
     }
 
     /// The newest run that has ended.
     pub(crate) fn last_run(&self) -> Option<Run> {
-        self.unit.last_runs.iter().rev().find(|run| run.outcome.ran()).map(|record| self.run_of(record))
+        self.unit.history.last_runs.iter().rev().find(|run| run.outcome.ran()).map(|record| self.run_of(record))
+    }
+}
+
+/// The record of a run that has not ended: its outcome means nothing.
+fn open_record(key: RunKey, reason: Reason, attempts: u32, revision: u32, trigger: Option<&Trigger>) -> RunRecord {
+    RunRecord {
+        key,
+        reason,
+        outcome: Outcome::Success,
+        attempts,
+        revision,
+        lateness_us: None,
+        took_us: 0,
+        span: None,
+        more: trigger
+            .map(|trigger| Box::new(RunMore { trigger: Some(Box::new(trigger.clone())), ..RunMore::default() })),
     }
 }

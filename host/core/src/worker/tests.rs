@@ -1,8 +1,12 @@
 use std::sync::Mutex;
 
 use super::*;
-use crate::spec::TaskSpec;
-use crate::testing::{FakeRunner, START, TestClock};
+use crate::outcome::{Outcome, Reason, RunId};
+use crate::ports::Definition;
+use crate::schedule::{ScheduleText, Zone};
+use crate::spec::{SpecPatch, TaskSpec};
+use crate::testing::{FakeRunner, MemoryStore, START, TestClock};
+use crate::unit::Outage;
 
 type TestWorker = Worker<FakeRunner, TestClock>;
 
@@ -10,21 +14,38 @@ type TestWorker = Worker<FakeRunner, TestClock>;
 struct Bench {
     commands: mpsc::Sender<Command<FakeRunner, TestClock>>,
     started: Arc<Mutex<Vec<RunId>>>,
-    states: mpsc::Receiver<StateBatch>,
+    states: mpsc::Receiver<UnitBatch>,
+    store: Arc<MemoryStore>,
+    claims: Arc<Claims>,
 }
 
 impl Bench {
     fn start() -> Self {
+        Self::with_claim(Time(i64::MAX))
+    }
+
+    fn with_claim(until: Time) -> Self {
         let clock = TestClock::start();
         let bus = EventBus::new();
         let (logs, _) = LogSink::new(move || clock.now(), bus.clone());
         let (state_sender, states) = mpsc::channel(MAX_RECORD_BATCHES);
-        let shared = Shared { bus, logs, states: state_sender, cancel_grace: Duration::from_secs(5) };
+        let store = Arc::<MemoryStore>::default();
+        let claims = Arc::<Claims>::default();
+        claims.extend(until);
+        let shared = Shared {
+            bus,
+            logs,
+            states: state_sender,
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            claims: Arc::clone(&claims),
+            wishes: mpsc::channel(MAX_WISHES).0,
+            cancel_grace: Duration::from_secs(5),
+        };
         let runner = FakeRunner::default();
         let started = Arc::clone(&runner.started);
         let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
         tokio::task::spawn_local(Worker::new(runner, clock, shared).work(receiver));
-        Self { commands, started, states }
+        Self { commands, started, states, store, claims }
     }
 
     async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut TestWorker) -> T + Send + 'static) -> T {
@@ -38,12 +59,22 @@ impl Bench {
     async fn add(&self, id: TaskId, name: &str, every: &str, args: &[&str]) {
         let definition = definition(id, name, every, args);
         let job = Ok(Arc::clone(&definition.spec));
-        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job, state: None };
-        self.ask(move |worker| worker.register(unit)).await;
+        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job, known: None };
+        self.ask(move |worker| worker.register(unit, &Outage::after(None, START))).await;
+    }
+
+    /// Adds a task by what was sent.
+    async fn add_patched(&self, id: TaskId, name: &str, patch: SpecPatch) {
+        let spec = TaskSpec::new(TaskName::new(name).expect("a name")).patched(patch, &Zone::utc()).expect("a spec");
+        let definition =
+            Definition { id, revision: 1, spec: Arc::new(spec), added_at: START, due_at_once: false, paused: None };
+        let job = Ok(Arc::clone(&definition.spec));
+        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job, known: None };
+        self.ask(move |worker| worker.register(unit, &Outage::after(None, START))).await;
     }
 
     async fn counts(&self, name: &'static str) -> Counts {
-        self.ask(move |worker| worker.slot(name).expect("the task is there").unit.counts).await
+        self.ask(move |worker| worker.slot(name).expect("the task is there").unit.history.counts).await
     }
 
     fn started_count(&self) -> usize {
@@ -52,13 +83,13 @@ impl Bench {
 }
 
 fn definition(id: TaskId, name: &str, every: &str, args: &[&str]) -> Definition {
-    let patch = crate::spec::SpecPatch {
-        schedules: Some(Some(vec![crate::spec::ScheduleText { every: Some(every.to_owned()) }])),
+    let patch = SpecPatch {
+        schedules: Some(Some(vec![ScheduleText { every: Some(every.to_owned()), ..ScheduleText::default() }])),
         args: Some(Some(args.iter().map(ToString::to_string).collect())),
         ..Default::default()
     };
-    let spec = TaskSpec::new(TaskName::new(name).expect("a name")).patched(patch).expect("a spec");
-    Definition { id, revision: 1, spec: Arc::new(spec), added_at: START, due_at_once: false }
+    let spec = TaskSpec::new(TaskName::new(name).expect("a name")).patched(patch, &Zone::utc()).expect("a spec");
+    Definition { id, revision: 1, spec: Arc::new(spec), added_at: START, due_at_once: false, paused: None }
 }
 
 /// Runs a test on a paused clock, where local tasks can be spawned.
@@ -78,7 +109,7 @@ fn a_task_runs_at_each_of_its_due_times() {
         bench.add(1, "a", "1s", &[]).await;
         pass(Duration::from_millis(10_500)).await;
         assert_eq!(bench.counts("a").await.get(Outcome::Success), 10);
-        let dues: Vec<_> = bench.started.lock().expect("no panic").iter().map(|run| run.due).collect();
+        let dues: Vec<_> = bench.started.lock().expect("no panic").iter().map(|run| run.key.due).collect();
         let expected: Vec<_> = (1..=10).map(|n| START.saturating_add(Duration::from_secs(n))).collect();
         assert_eq!(dues, expected);
     });
@@ -109,7 +140,7 @@ fn a_run_that_does_not_heed_its_cancelling_is_stopped_after_the_grace() {
         pass(Duration::from_millis(200)).await;
         assert_eq!(bench.counts("a").await.get(Outcome::Cancelled), 1);
         pass(Duration::from_secs(1)).await;
-        assert!(bench.ask(|worker| worker.slot("a")?.running_run()).await.is_some(), "the next run has begun");
+        assert!(bench.ask(|worker| worker.slot("a")?.open_runs().pop()).await.is_some(), "the next run has begun");
     });
 }
 
@@ -119,7 +150,7 @@ fn a_run_that_heeds_its_cancelling_ends_as_it_says() {
         let bench = Bench::start();
         bench.add(1, "a", "1h", &["sleep-cancellable"]).await;
         let (finished, is_finished) = oneshot::channel();
-        bench.ask(|worker| worker.run_now("a", Some(finished)).map(|started| started.is_ok())).await;
+        bench.ask(|worker| worker.run_now("a", None, Some(finished)).map(|started| started.is_ok())).await;
         bench.ask(|worker| worker.cancel("a", None)).await.expect("a run is going on");
         let run = is_finished.await.expect("it ends");
         assert_eq!((run.record.outcome, run.record.reason), (Outcome::Success, Reason::Manual));
@@ -132,7 +163,7 @@ fn only_the_named_run_is_cancelled() {
         let bench = Bench::start();
         bench.add(1, "a", "1s", &["sleep", "1h"]).await;
         pass(Duration::from_millis(1_500)).await;
-        let other = RunId { task: 1, due: START };
+        let other = RunId { task: 1, key: RunKey::of(START) };
         assert_eq!(bench.ask(move |worker| worker.cancel("a", Some(other))).await, None);
     });
 }
@@ -199,10 +230,10 @@ fn an_edit_changes_the_next_run_and_keeps_the_phase() {
         assert_eq!((counts.get(Outcome::Error), counts.get(Outcome::Success)), (1, 3));
         let plugins = bench.ask(|worker| {
             let slot = worker.slot("a").expect("the task is there");
-            slot.unit.last_runs.iter().filter_map(|run| slot.run_of(run).plugin).collect::<Vec<_>>()
+            slot.unit.history.last_runs.iter().filter_map(|run| slot.run_of(run).plugin).collect::<Vec<_>>()
         });
         let (old, new) = (Sha256([0; 32]), Sha256([1; 32]));
-        assert_eq!(plugins.await, [old, new, new, new], "each run names the plugin that ran");
+        assert_eq!(plugins.await, [old, new], "each record names the plugin that ran");
     });
 }
 
@@ -211,8 +242,8 @@ fn a_task_that_cannot_run_accounts_for_its_due_times() {
     on_paused_clock(|| async {
         let bench = Bench::start();
         let definition = definition(1, "a", "1s", &[]);
-        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job: Err("damaged".into()), state: None };
-        bench.ask(move |worker| worker.register(unit)).await;
+        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job: Err("damaged".into()), known: None };
+        bench.ask(move |worker| worker.register(unit, &Outage::after(None, START))).await;
         pass(Duration::from_millis(2_500)).await;
         let run = bench.ask(|worker| worker.slot("a")?.last_run()).await.expect("a run");
         assert_eq!(run.record.outcome, Outcome::HostError);
@@ -230,11 +261,11 @@ fn what_units_did_goes_to_the_recorder_and_is_kept_while_it_is_behind() {
         pass(Duration::from_secs(30)).await;
         let mut newest = None;
         while let Ok(batch) = bench.states.try_recv() {
-            newest = batch.into_iter().last();
+            newest = batch.states.into_iter().last();
         }
         assert!(newest.expect("a state").1.counts.get(Outcome::Success) < 10);
         pass(Duration::from_secs(2)).await;
-        let (_, state) = bench.states.recv().await.expect("a batch").pop().expect("a state");
+        let (_, state) = bench.states.recv().await.expect("a batch").states.pop().expect("a state");
         assert!(state.counts.get(Outcome::Success) > 20, "a state is whole: what waited is in the next one");
     });
 }
@@ -253,5 +284,83 @@ fn a_halted_worker_starts_nothing_and_says_when_it_is_idle() {
         bench.add(2, "late", "1s", &[]).await;
         pass(Duration::from_secs(5)).await;
         assert_eq!(bench.started_count(), 1);
+    });
+}
+
+#[test]
+fn a_slow_start_is_noted_before_it_happens_and_taken_back_when_it_has_ended() {
+    on_paused_clock(|| async {
+        let mut bench = Bench::start();
+        bench.add(1, "slow", "2m", &["sleep", "10s"]).await;
+        bench.add(2, "fast", "1s", &["sleep", "10ms"]).await;
+        pass(Duration::from_millis(120_500)).await;
+        let noted: Vec<_> = bench.store.starts.lock().expect("no panic").keys().map(|(task, _)| *task).collect();
+        assert_eq!(noted, [1], "only the slow one");
+        let mut ended = Vec::new();
+        for _ in 0..20 {
+            while let Ok(batch) = bench.states.try_recv() {
+                ended.extend(batch.ended);
+            }
+            pass(Duration::from_secs(1)).await;
+        }
+        assert_eq!(ended, [(1, RunKey::of(START.saturating_add(Duration::from_secs(120))))]);
+    });
+}
+
+#[test]
+fn a_store_that_refuses_notes_stops_no_run() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.store.full.store(true, std::sync::atomic::Ordering::Relaxed);
+        bench.add(1, "slow", "2m", &[]).await;
+        pass(Duration::from_secs(121)).await;
+        assert_eq!(bench.counts("slow").await.get(Outcome::Success), 1);
+    });
+}
+
+#[test]
+fn due_times_past_the_claim_wait_for_it() {
+    on_paused_clock(|| async {
+        let bench = Bench::with_claim(START.saturating_add(Duration::from_millis(2_500)));
+        bench.add(1, "a", "1s", &[]).await;
+        pass(Duration::from_millis(3_500)).await;
+        assert_eq!(bench.started_count(), 2, "the third is not within the claim");
+        bench.claims.extend(Time(i64::MAX));
+        pass(Duration::from_millis(10)).await;
+        assert_eq!(bench.started_count(), 3);
+    });
+}
+
+#[test]
+fn what_is_made_up_for_comes_one_by_one_and_leaves_nine_tenths_of_the_time() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        let patch = SpecPatch {
+            schedules: Some(Some(vec![ScheduleText { manual: true, ..ScheduleText::default() }])),
+            ..SpecPatch::default()
+        };
+        bench.add_patched(1, "a", patch).await;
+        let due: VecDeque<Time> = (1..=1_000).map(|n| Time(START.0 - n)).rev().collect();
+        let number = bench.ask(move |worker| worker.backfill("a", due)).await;
+        assert_eq!(number, Some(Some(1)));
+        pass(Duration::from_millis(100)).await;
+        let ran = bench.started_count();
+        assert!((50..=200).contains(&ran), "{ran} runs in 100 ms: 500 µs apart, and the timer has milliseconds");
+        pass(Duration::from_secs(2)).await;
+        assert_eq!(bench.started_count(), 1_000);
+    });
+}
+
+#[test]
+fn a_clock_that_is_set_back_is_told_to_the_units() {
+    on_paused_clock(|| async {
+        let bench = Bench::start();
+        bench.add(1, "a", "1s", &[]).await;
+        pass(Duration::from_millis(1_500)).await;
+        bench.ask(|worker| worker.last_now = worker.last_now.saturating_add(Duration::from_secs(3_600))).await;
+        pass(Duration::from_millis(1_000)).await;
+        let last = bench.ask(|worker| worker.last_now).await;
+        assert!(last < START.saturating_add(Duration::from_secs(10)), "it was looked at");
+        assert_eq!(bench.counts("a").await.get(Outcome::Success), 2, "and the task goes on");
     });
 }

@@ -1,0 +1,353 @@
+//! Changes of definitions: checked under the locks of their names, made durable together, and then acted upon.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+use super::{DeleteMode, Job, Supervisor, TaskError, TaskView, task_name, to_its_end};
+use crate::events::EventKind;
+use crate::name::TaskName;
+use crate::outcome::TaskId;
+use crate::plugin::Sha256;
+use crate::ports::{Actor, Change, ChangeKind, Clock, Definition, Engine, Pause};
+use crate::recorder::Urgent;
+use crate::schedule::{Schedule, parse_time};
+use crate::shard::shard_of;
+use crate::spec::{SpecError, SpecPatch, TaskSpec};
+use crate::time::Time;
+use crate::unit::Outage;
+use crate::worker::{NewUnit, UnitBatch, Worker};
+
+/// A change that was checked and made ready, and waits to be committed.
+pub(super) enum Ready<J> {
+    Add { definition: Definition, plugin: Sha256, job: J },
+    Edit { definition: Definition, plugin: Sha256, job: J },
+    Pause(Definition),
+    Resume(Definition),
+    Delete { definition: Definition, mode: DeleteMode },
+}
+
+impl<J> Ready<J> {
+    fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Add { definition, .. } => ChangeKind::Add(definition.clone()),
+            Self::Edit { definition, .. } => ChangeKind::Edit(definition.clone()),
+            Self::Pause(definition) => ChangeKind::Pause(definition.clone()),
+            Self::Resume(definition) => ChangeKind::Resume(definition.clone()),
+            Self::Delete { definition, .. } => ChangeKind::Delete {
+                id: definition.id,
+                name: definition.spec.name.clone(),
+                revision: definition.revision + 1,
+            },
+        }
+    }
+}
+
+impl<E: Engine, C: Clock> Supervisor<E, C> {
+    /// Adds a task: durable, and registered, when this answers. `patch` is applied to a definition of defaults. With `now`, the
+    /// time of adding is itself a due time. With `replace`, a task of this name is edited to be exactly this.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn add(
+        &self,
+        name: &str,
+        patch: SpecPatch,
+        now: bool,
+        replace: bool,
+        by: Actor,
+    ) -> Result<TaskView, TaskError> {
+        let spec = self.new_spec(name, patch)?;
+        let this = self.clone();
+        to_its_end(async move {
+            let name = spec.name.clone();
+            let _change = this.begin_change(&name).await?;
+            let _plugins = this.inner.plugin_use.read().await;
+            let ready = match this.definition(&name).await {
+                Ok(old) if replace => this.ready_edit(old, spec).await?,
+                Ok(_) => return Err(TaskError::Exists(name)),
+                Err(TaskError::NotFound(_)) => Some(this.ready_add(spec, now).await?),
+                Err(error) => return Err(error),
+            };
+            this.make(ready.into_iter().collect(), by).await?;
+            this.get(name.as_str()).await
+        })
+        .await
+    }
+
+    /// Changes what `patch` names. Phase and history stay, and a run that is going on finishes as it began.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn edit(
+        &self,
+        name: &str,
+        patch: SpecPatch,
+        if_revision: Option<u64>,
+        by: Actor,
+    ) -> Result<TaskView, TaskError> {
+        let name = task_name(name)?;
+        let this = self.clone();
+        to_its_end(async move {
+            let _change = this.begin_change(&name).await?;
+            let _plugins = this.inner.plugin_use.read().await;
+            let old = this.definition(&name).await?;
+            if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
+                return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
+            }
+            let spec = TaskSpec::clone(&old.spec).patched(patch, &this.inner.zone)?;
+            let ready = this.ready_edit(old, spec).await?;
+            this.make(ready.into_iter().collect(), by).await?;
+            this.get(name.as_str()).await
+        })
+        .await
+    }
+
+    /// Pauses a task: from now on no due time of it runs, until `until` (RFC 3339) or until it is resumed. Pausing a paused one
+    /// again gives it the new note and end.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn pause(
+        &self,
+        name: &str,
+        note: Option<String>,
+        until: Option<&str>,
+        by: Actor,
+    ) -> Result<TaskView, TaskError> {
+        let name = task_name(name)?;
+        let pause = self.new_pause(note, until, by)?;
+        let this = self.clone();
+        to_its_end(async move {
+            let _change = this.begin_change(&name).await?;
+            let old = this.definition(&name).await?;
+            this.make(vec![Ready::Pause(paused(old, Some(pause)))], by).await?;
+            this.get(name.as_str()).await
+        })
+        .await
+    }
+
+    /// Lets a paused task go on. One that is not paused stays as it is.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn resume(&self, name: &str, by: Actor) -> Result<TaskView, TaskError> {
+        let name = task_name(name)?;
+        let this = self.clone();
+        to_its_end(async move {
+            let _change = this.begin_change(&name).await?;
+            let view = this.get(name.as_str()).await?;
+            let old = this.definition(&name).await?;
+            if old.paused.is_none() && view.paused.is_none() {
+                return Ok(view);
+            }
+            this.make(vec![Ready::Resume(paused(old, None))], by).await?;
+            this.get(name.as_str()).await
+        })
+        .await
+    }
+
+    /// Deletes a task with its history and logs, and answers when nothing of it goes on any more.
+    ///
+    /// # Errors
+    /// See [`TaskError`]; whatever it is, nothing was changed.
+    pub async fn delete(&self, name: &str, mode: DeleteMode, by: Actor) -> Result<(), TaskError> {
+        let name = task_name(name)?;
+        let this = self.clone();
+        to_its_end(async move {
+            let change = this.begin_change(&name).await?;
+            let definition = this.definition(&name).await?;
+            let going = this.make(vec![Ready::Delete { definition, mode }], by).await?;
+            // Others of the shard need not wait for the last run; the worker keeps the name until it has ended.
+            drop(change);
+            this.wait_until_gone(going).await;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes the pause durable that a task has given itself.
+    pub(super) async fn pause_itself(&self, name: &TaskName, id: TaskId, pause: Pause) -> Result<(), TaskError> {
+        let _change = self.begin_change(name).await?;
+        let old = self.definition(name).await?;
+        if old.id == id && old.paused.is_none() {
+            self.make(vec![Ready::Pause(paused(old, Some(pause)))], Actor::Host).await?;
+        }
+        Ok(())
+    }
+
+    /// A definition of defaults, patched.
+    pub(super) fn new_spec(&self, name: &str, patch: SpecPatch) -> Result<TaskSpec, TaskError> {
+        let name = TaskName::new(name).map_err(SpecError::from)?;
+        Ok(TaskSpec::new(name).patched(patch, &self.inner.zone)?)
+    }
+
+    pub(super) fn new_pause(&self, note: Option<String>, until: Option<&str>, by: Actor) -> Result<Pause, TaskError> {
+        let since = self.inner.clock.now();
+        let until = until.map(parse_time).transpose().map_err(SpecError::from)?;
+        if let Some(until) = until.filter(|until| *until <= since) {
+            return Err(TaskError::PauseEnded(until));
+        }
+        let note = note.map(|note| crate::outcome::cut(&note, crate::outcome::MAX_DETAIL_BYTES).to_owned());
+        Ok(Pause { since, until, note, by })
+    }
+
+    /// Waits for the turn of several names.
+    pub(super) async fn begin_changes(
+        &self,
+        names: impl Iterator<Item = &TaskName>,
+    ) -> Result<Vec<OwnedMutexGuard<()>>, TaskError> {
+        self.refuse_if_closing()?;
+        // In one order for all, so that nobody waits in a circle.
+        let shards: BTreeSet<usize> = names.map(|name| shard_of(name.as_str())).collect();
+        let mut guards = Vec::with_capacity(shards.len());
+        for shard in shards {
+            guards.push(Arc::clone(&self.inner.shards[shard]).lock_owned().await);
+        }
+        self.refuse_if_closing()?;
+        Ok(guards)
+    }
+
+    /// Checks and prepares a new task. Its name's turn has come.
+    pub(super) async fn ready_add(&self, spec: TaskSpec, due_at_once: bool) -> Result<Ready<Job<E>>, TaskError> {
+        if self.is_leaving(&spec.name).await? {
+            return Err(TaskError::Leaving(spec.name));
+        }
+        let added_at = self.inner.clock.now();
+        if !due_at_once {
+            refuse_if_never_due(&spec, added_at, added_at)?;
+        }
+        let spec = Arc::new(spec);
+        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
+        let definition = Definition { id: new_task_id(), revision: 1, spec, added_at, due_at_once, paused: None };
+        Ok(Ready::Add { definition, plugin, job })
+    }
+
+    /// Checks and prepares a changed task; `None` if nothing changes. Its name's turn has come.
+    pub(super) async fn ready_edit(&self, old: Definition, spec: TaskSpec) -> Result<Option<Ready<Job<E>>>, TaskError> {
+        if *old.spec == spec {
+            return Ok(None);
+        }
+        let timing = |spec: &TaskSpec| (spec.schedules().to_vec(), spec.starts_at, spec.expires_at);
+        if timing(&old.spec) != timing(&spec) {
+            refuse_if_never_due(&spec, old.added_at, self.inner.clock.now())?;
+        }
+        let spec = Arc::new(spec);
+        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
+        let definition = Definition { revision: old.revision + 1, spec, ..old };
+        Ok(Some(Ready::Edit { definition, plugin, job }))
+    }
+
+    /// Commits changes, all or none, and acts upon them. Answers with the tasks that are deleted, and who tells when they are gone.
+    pub(super) async fn make(
+        &self,
+        ready: Vec<Ready<Job<E>>>,
+        by: Actor,
+    ) -> Result<Vec<(TaskName, oneshot::Receiver<()>)>, TaskError> {
+        let mut going = Vec::new();
+        if ready.is_empty() {
+            return Ok(going);
+        }
+        let now = self.inner.clock.now();
+        let changes = ready.iter().map(|ready| {
+            // A task is not older than its first revision.
+            let at = match ready {
+                Ready::Add { definition, .. } => definition.added_at,
+                _ => now,
+            };
+            Change { kind: ready.kind(), at, by }
+        });
+        self.inner.store.commit(changes.collect()).await?;
+        let mut changed = UnitBatch::default();
+        for ready in ready {
+            match ready {
+                Ready::Add { definition, plugin, job } => {
+                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    let unit = NewUnit { definition, plugin, job: Ok(job), known: None };
+                    let outage = Outage::after(None, now);
+                    self.tell(&name, move |worker| worker.register(unit, &outage)).await?;
+                    self.publish(EventKind::TaskAdded { task: name, revision });
+                }
+                Ready::Edit { definition, plugin, job } => {
+                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    let apply = move |worker: &mut Worker<E::Runner, C>| worker.apply_edit(definition, plugin, job);
+                    changed.extend(self.change(&name, apply).await?);
+                    self.publish(EventKind::TaskEdited { task: name, revision });
+                }
+                Ready::Pause(definition) => {
+                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    changed.extend(self.change(&name, move |worker| worker.apply_pause(definition)).await?);
+                    self.publish(EventKind::TaskPaused { task: name, revision });
+                }
+                Ready::Resume(definition) => {
+                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    changed.extend(self.change(&name, move |worker| worker.apply_pause(definition)).await?);
+                    self.publish(EventKind::TaskResumed { task: name, revision });
+                }
+                Ready::Delete { definition, mode } => {
+                    let name = definition.spec.name.clone();
+                    let (gone, is_gone) = oneshot::channel();
+                    let deleted = name.clone();
+                    self.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
+                    going.push((name, is_gone));
+                }
+            }
+        }
+        self.write_now(changed).await;
+        Ok(going)
+    }
+
+    /// Has a change made by the worker of a name; answers with what the task did until then.
+    async fn change(
+        &self,
+        name: &TaskName,
+        apply: impl FnOnce(&mut Worker<E::Runner, C>) + Send + 'static,
+    ) -> Result<UnitBatch, TaskError> {
+        let task = name.clone();
+        self.tell(name, move |worker| {
+            apply(worker);
+            worker.take_unit(&task)
+        })
+        .await
+    }
+
+    /// Writes what tasks did: under definitions that are in force no more, so that a crash does not judge it by the new ones.
+    pub(super) async fn write_now(&self, batch: UnitBatch) {
+        if batch.states.is_empty() {
+            return;
+        }
+        let (done, is_done) = oneshot::channel();
+        if self.inner.urgent.send(Urgent { batch, done }).await.is_ok() {
+            is_done.await.ok();
+        }
+    }
+
+    /// Waits for the last runs of deleted tasks.
+    pub(super) async fn wait_until_gone(&self, going: Vec<(TaskName, oneshot::Receiver<()>)>) {
+        for (task, is_gone) in going {
+            is_gone.await.ok();
+            self.publish(EventKind::TaskDeleted { task });
+        }
+    }
+}
+
+/// The same task, paused or not.
+pub(super) fn paused(old: Definition, paused: Option<Pause>) -> Definition {
+    Definition { revision: old.revision + 1, paused, ..old }
+}
+
+/// A task whose every due time has passed was not meant like that.
+fn refuse_if_never_due(spec: &TaskSpec, anchor: Time, now: Time) -> Result<(), TaskError> {
+    let by_itself = spec.schedules().iter().any(|schedule| !matches!(schedule, Schedule::Manual));
+    let expired = spec.expires_at.is_some_and(|expires_at| expires_at <= now);
+    if by_itself && (expired || (spec.delay().is_none() && spec.timetable(anchor).next_after(now).is_none())) {
+        return Err(SpecError::NeverDue.into());
+    }
+    Ok(())
+}
+
+/// Random, so that the run ids of two hosts differ; of 63 bits, so that every store can hold it.
+fn new_task_id() -> u64 {
+    rand::random::<u64>() >> 1
+}

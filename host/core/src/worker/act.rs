@@ -1,0 +1,155 @@
+//! Steps of units' state machines, and what follows from them. The tick path is here.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+
+use futures_util::FutureExt;
+
+use super::{InFlight, Timer, TimerKind, Wish, Worker};
+use crate::events::{Event, EventKind};
+use crate::outcome::{Outcome, RunKey, RunRecord, RunReport};
+use crate::ports::{Attempt, Clock, Runner};
+use crate::time::Time;
+use crate::unit::{Action, Input};
+
+impl<R: Runner, C: Clock> Worker<R, C> {
+    /// One step of a unit's state machine, and what follows from it.
+    pub(super) fn step(&mut self, index: u32, input: Input) {
+        // Whatever it does: a run that waits, an attempt that is over, a due time that was taken must be known after a restart.
+        self.mark_dirty(index);
+        let mut next = Some(input);
+        while let Some(input) = next.take() {
+            let Some(slot) = self.slots[index as usize].as_mut() else { return };
+            let mut actions = std::mem::take(&mut self.actions);
+            slot.unit.handle(input, self.clock.now(), &mut actions);
+            // A run that ends at once is folded in when all that the step asked for is done. There is seldom more than one.
+            let mut more = Vec::new();
+            for action in actions.drain(..) {
+                let ended = self.act(index, action).map(|(key, began, report)| Input::Finished { key, began, report });
+                match (&next, ended) {
+                    (_, None) => {}
+                    (None, ended) => next = ended,
+                    (Some(_), Some(ended)) => more.push(ended),
+                }
+            }
+            self.actions = actions;
+            for input in more {
+                self.step(index, input);
+            }
+        }
+    }
+
+    /// Carries out one action. Answers with the report of a run that has ended already.
+    pub(super) fn act(&mut self, index: u32, action: Action) -> Option<(RunKey, Time, RunReport)> {
+        match action {
+            Action::Start { key, attempt, noted } => {
+                self.slots[index as usize].as_mut()?.admit(key);
+                if noted {
+                    self.note_start(index, key, attempt);
+                } else {
+                    return self.begin(index, key, attempt).map(|(began, report)| (key, began, report));
+                }
+            }
+            Action::Wake(at) => self.wake_at(index, at),
+            Action::Cancel(key) => self.cancel_run(index, key),
+            Action::Stop(key) => self.slots[index as usize].as_ref()?.control(key)?.stop(),
+            Action::Record { record, late_us } => self.record(index, &record, late_us),
+            Action::Ended(key) => self.slots[index as usize].as_mut()?.ended.push(key),
+            Action::WantCatchUp => self.catch_ups.push_back(index),
+            Action::Pause(pause) => {
+                let slot = self.slots[index as usize].as_ref()?;
+                let (task, id) = (slot.definition.spec.name.clone(), slot.definition.id);
+                self.wish(Wish::Pause { task, id, pause });
+            }
+            Action::Trigger { task, trigger } => self.wish(Wish::Trigger { task, trigger }),
+            Action::Gone => self.forget(index),
+        }
+        None
+    }
+
+    /// Begins an attempt. Answers with its report if it has ended already.
+    pub(super) fn begin(&mut self, index: u32, key: RunKey, attempt: u32) -> Option<(Time, RunReport)> {
+        let began = self.clock.now();
+        let slot = self.slots[index as usize].as_mut()?;
+        let control = Arc::clone(slot.control(key)?);
+        let job = match &slot.job {
+            Ok(job) => job,
+            Err(why) => return Some((began, RunReport::of(Outcome::HostError).with_detail(why))),
+        };
+        if control.is_stopped() {
+            return Some((began, RunReport::of(Outcome::Cancelled)));
+        }
+        let run = slot.unit.run(key)?;
+        let attempt = Attempt {
+            task: slot.definition.spec.name.clone(),
+            run_id: slot.unit.run_id(key),
+            number: attempt,
+            since: slot.unit.last_success(),
+            reason: run.reason,
+            trigger: run.trigger.as_deref().cloned(),
+            due_local: slot.unit.due_local(key.due),
+            timeout: slot.definition.spec.timeout(),
+            control,
+            log: Arc::clone(&slot.log),
+        };
+        let mut run = self.runner.run(job, attempt);
+        // A run that does not end at once is polled again with a waker of its own as soon as it is in the set.
+        match run.poll_unpin(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(report) => Some((began, report)),
+            Poll::Pending => {
+                self.in_flight.push(InFlight { slot: index, key, began, run });
+                None
+            }
+        }
+    }
+
+    /// An attempt has ended.
+    pub(super) fn finish(&mut self, index: u32, key: RunKey, began: Time, report: RunReport) {
+        self.catching_up -= usize::from(self.is_catch_up(index, key)).min(self.catching_up);
+        self.step(index, Input::Finished { key, began, report });
+        self.tell_if_idle();
+    }
+
+    pub(super) fn wake_at(&mut self, index: u32, at: Option<Time>) {
+        let Some(slot) = self.slots[index as usize].as_mut() else { return };
+        self.wakes += 1;
+        slot.wake = self.wakes;
+        if let Some(at) = at {
+            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Wake(self.wakes) }));
+            self.clear_stale_timers();
+        }
+    }
+
+    fn cancel_run(&mut self, index: u32, key: RunKey) {
+        let Some(control) = self.slots[index as usize].as_ref().and_then(|slot| slot.control(key)) else { return };
+        if !control.is_cancelled() {
+            control.cancel();
+            let at = self.clock.now().saturating_add(self.shared.cancel_grace);
+            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Stop(key) }));
+        }
+    }
+
+    fn record(&mut self, index: u32, record: &RunRecord, late_us: Option<u32>) {
+        self.counts.add(record.outcome, record.times());
+        let now = self.clock.now();
+        if let Some(late_us) = late_us {
+            self.lateness.record(late_us, now);
+        }
+        let Some(slot) = self.slots[index as usize].as_mut() else { return };
+        if record.outcome != Outcome::Success && record.outcome.ran() {
+            slot.log.mark_failed();
+        }
+        slot.release(record.key);
+        slot.tell_waiters(record);
+        let slot = &*slot;
+        self.shared.bus.publish(|| Event { time: now, kind: EventKind::RunFinished(slot.run_of(record)) });
+    }
+
+    /// Asks the supervisor for what goes beyond this worker. What it has no room for is lost, and told.
+    fn wish(&self, wish: Wish) {
+        if let Err(error) = self.shared.wishes.try_send(wish) {
+            tracing::warn!("too much is asked for at once: {} is dropped", error.into_inner());
+        }
+    }
+}
