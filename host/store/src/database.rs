@@ -36,14 +36,19 @@ pub(crate) fn connect(file: &Path, durability: Durability) -> rusqlite::Result<C
     // Finds more damage where it is read, instead of where it has done harm.
     conn.pragma_update(None, "cell_size_check", true)?;
     conn.pragma_update_and_check(None, "journal_mode", "wal", |_| Ok(()))?;
+    set_durability(&conn, durability)?;
+    // Checkpoints are made by the writer between its commits, not within one that somebody waits for.
+    conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
+    Ok(conn)
+}
+
+/// From the next transaction on.
+pub(crate) fn set_durability(conn: &Connection, durability: Durability) -> rusqlite::Result<()> {
     let synchronous = match durability {
         Durability::Full => "full",
         Durability::Normal => "normal",
     };
-    conn.pragma_update(None, "synchronous", synchronous)?;
-    // Checkpoints are made by the writer between its commits, not within one that somebody waits for.
-    conn.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
-    Ok(conn)
+    conn.pragma_update(None, "synchronous", synchronous)
 }
 
 /// Connects for reading, beside the writer.

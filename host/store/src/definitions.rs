@@ -3,11 +3,11 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Savepoint, TransactionBehavior, ffi, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Savepoint, TransactionBehavior, ffi, params};
+use serde::de::DeserializeOwned;
 use taskhost_core::plugin::{PluginFacts, Sha256};
-use taskhost_core::ports::{Actor, Change, ChangeKind, Clock, Definition, StoreError, SystemClock};
+use taskhost_core::ports::{Change, ChangeKind, Clock, Definition, Pause, RevisionKind, StoreError, SystemClock};
 use taskhost_core::spec::TaskSpec;
 use taskhost_core::time::Time;
 
@@ -16,17 +16,12 @@ use crate::database::{self, Durability, connect, connect_to_read, with_suffix};
 use crate::error::{from_sqlite, is_damage};
 use crate::faults::{Faults, Subject};
 use crate::migrate::{self, migrate};
-
-/// How many revisions of a task are kept, the newest.
-pub const MAX_REVISIONS: u32 = 100;
-
-/// How long the revisions of a deleted task are kept.
-pub const DELETED_REVISIONS_KEPT: Duration = Duration::from_secs(90 * 86_400);
+use crate::revisions::{self, DELETED_REVISIONS_KEPT};
 
 const FILE_NAME: &str = "definitions.db";
 
-/// The version of the JSON in `spec` and in `facts`.
-const FORMAT: u32 = 1;
+/// The version of the JSON in `spec`, `paused` and `facts`.
+pub(crate) const FORMAT: u32 = 1;
 
 /// How far the log is grown at start, in bytes.
 pub(crate) const WAL_BYTES: u64 = 4 << 20;
@@ -34,12 +29,22 @@ pub(crate) const WAL_BYTES: u64 = 4 << 20;
 /// How many pages of the log are copied at once: half of what it was grown to, so that a large commit still finds room.
 const CHECKPOINT_FRAMES: i64 = 500;
 
-/// One thing to write.
+/// One thing to write, whole or not at all.
 #[derive(Debug)]
 pub(crate) enum Write {
-    Change(Change),
+    Changes(Vec<Change>),
     PutPlugin { facts: PluginFacts, added_at: Time },
     DeletePlugin(Sha256),
+}
+
+impl Write {
+    /// How much of a commit it is.
+    pub(crate) fn changes(&self) -> usize {
+        match self {
+            Self::Changes(changes) => changes.len(),
+            Self::PutPlugin { .. } | Self::DeletePlugin(_) => 1,
+        }
+    }
 }
 
 /// The writing side; belongs to one thread.
@@ -73,7 +78,7 @@ impl Definitions {
     pub(crate) fn warm_up(&mut self) {
         let Some(conn) = &mut self.conn else { return };
         let before = Time(SystemClock.now().0.saturating_sub(DELETED_REVISIONS_KEPT.as_nanos() as i64));
-        let done = prune_deleted(conn, before)
+        let done = revisions::prune_deleted(conn, before)
             .and_then(|()| database::checkpoint(conn, 0))
             .and_then(|()| database::grow_wal(conn, &self.file, WAL_BYTES));
         if let Err(error) = done {
@@ -180,14 +185,6 @@ fn open_checked(file: &Path) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-fn prune_deleted(conn: &Connection, before: Time) -> rusqlite::Result<()> {
-    conn.execute(
-        "DELETE FROM revisions WHERE task IN (SELECT task FROM revisions WHERE kind = 'delete' AND at < ?1)",
-        [before.0],
-    )?;
-    Ok(())
-}
-
 fn write_group<'w>(
     conn: &mut Connection,
     group: impl Iterator<Item = &'w Write>,
@@ -198,7 +195,7 @@ fn write_group<'w>(
         // Dropped, it takes back what was done in it.
         let savepoint = transaction.savepoint()?;
         let written = match write {
-            Write::Change(change) => write_change(&savepoint, change),
+            Write::Changes(changes) => changes.iter().try_for_each(|change| write_change(&savepoint, change)),
             Write::PutPlugin { facts, added_at } => put_plugin(&savepoint, facts, *added_at),
             Write::DeletePlugin(sha256) => delete_plugin(&savepoint, *sha256),
         };
@@ -219,7 +216,7 @@ fn write_group<'w>(
 }
 
 /// Why one write of a group is not done.
-enum WriteError {
+pub(crate) enum WriteError {
     /// It contradicts what is stored; the others go on.
     Refused(String),
     /// The database failed; so do all.
@@ -237,42 +234,53 @@ fn write_change(savepoint: &Savepoint<'_>, change: &Change) -> Result<(), WriteE
         ChangeKind::Add(definition) => {
             let spec = to_json(&definition.spec)?;
             insert_task(savepoint, definition, &spec)?;
-            insert_revision(savepoint, change, definition, "add", &spec)
+            revisions::insert(savepoint, change, definition, RevisionKind::Add, &spec)
         }
-        ChangeKind::Edit(definition) => {
-            let spec = to_json(&definition.spec)?;
-            update_task(savepoint, definition, &spec)?;
-            insert_revision(savepoint, change, definition, "edit", &spec)?;
-            savepoint
-                .prepare_cached("DELETE FROM revisions WHERE task = ?1 AND revision <= ?2 - ?3")?
-                .execute(params![definition.id.cast_signed(), definition.revision, MAX_REVISIONS])?;
-            Ok(())
+        ChangeKind::Edit(definition) => write_next(savepoint, change, definition, RevisionKind::Edit),
+        ChangeKind::Pause(definition) if definition.paused.is_none() => {
+            Err(WriteError::Refused(format!("the pause of task `{}` says nothing", definition.spec.name)))
         }
+        ChangeKind::Pause(definition) => write_next(savepoint, change, definition, RevisionKind::Pause),
+        ChangeKind::Resume(definition) if definition.paused.is_some() => {
+            Err(WriteError::Refused(format!("the task `{}` that goes on is still paused", definition.spec.name)))
+        }
+        ChangeKind::Resume(definition) => write_next(savepoint, change, definition, RevisionKind::Resume),
         ChangeKind::Delete { id, name, .. } => {
             let last: Option<u32> = savepoint
                 .prepare_cached("DELETE FROM tasks WHERE id = ?1 AND name = ?2 RETURNING revision")?
                 .query_row(params![id.cast_signed(), name.as_str()], |row| row.get(0))
                 .optional()?;
             let last = last.ok_or_else(|| WriteError::Refused(format!("no task `{name}` with this id is stored")))?;
-            savepoint
-                .prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, 'delete', ?5, NULL)")?
-                .execute(params![id.cast_signed(), last.saturating_add(1), change.at.0, actor(change.by)?, FORMAT])?;
-            Ok(())
+            revisions::insert_deletion(savepoint, change, *id, last.saturating_add(1))
         }
     }
 }
 
+/// Writes the next revision of a task that is there.
+fn write_next(
+    savepoint: &Savepoint<'_>,
+    change: &Change,
+    definition: &Definition,
+    kind: RevisionKind,
+) -> Result<(), WriteError> {
+    let spec = to_json(&definition.spec)?;
+    update_task(savepoint, definition, &spec)?;
+    revisions::insert(savepoint, change, definition, kind, &spec)
+}
+
 fn insert_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -> Result<(), WriteError> {
     let name = &definition.spec.name;
-    let inserted = savepoint.prepare_cached("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-        definition.id.cast_signed(),
-        name.as_str(),
-        definition.revision,
-        FORMAT,
-        spec,
-        definition.added_at.0,
-        definition.due_at_once,
-    ]);
+    let inserted =
+        savepoint.prepare_cached("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+            definition.id.cast_signed(),
+            name.as_str(),
+            definition.revision,
+            FORMAT,
+            spec,
+            definition.added_at.0,
+            definition.due_at_once,
+            definition.paused.as_ref().map(to_json).transpose()?,
+        ]);
     match inserted {
         Ok(_) => Ok(()),
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
@@ -289,7 +297,7 @@ fn update_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -
     let name = &definition.spec.name;
     let updated = savepoint
         .prepare_cached(
-            "UPDATE tasks SET revision = ?3, format = ?4, spec = ?5, added_at = ?6, due_at_once = ?7
+            "UPDATE tasks SET revision = ?3, format = ?4, spec = ?5, added_at = ?6, due_at_once = ?7, paused = ?8
              WHERE id = ?1 AND name = ?2 AND revision = ?3 - 1",
         )?
         .execute(params![
@@ -300,6 +308,7 @@ fn update_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -
             spec,
             definition.added_at.0,
             definition.due_at_once,
+            definition.paused.as_ref().map(to_json).transpose()?,
         ])?;
     match updated {
         1 => Ok(()),
@@ -308,25 +317,6 @@ fn update_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -
             i64::from(definition.revision) - 1
         ))),
     }
-}
-
-fn insert_revision(
-    savepoint: &Savepoint<'_>,
-    change: &Change,
-    definition: &Definition,
-    kind: &str,
-    spec: &str,
-) -> Result<(), WriteError> {
-    savepoint.prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-        definition.id.cast_signed(),
-        definition.revision,
-        change.at.0,
-        actor(change.by)?,
-        kind,
-        FORMAT,
-        spec,
-    ])?;
-    Ok(())
 }
 
 fn put_plugin(savepoint: &Savepoint<'_>, facts: &PluginFacts, added_at: Time) -> Result<(), WriteError> {
@@ -344,31 +334,22 @@ fn delete_plugin(savepoint: &Savepoint<'_>, sha256: Sha256) -> Result<(), WriteE
     Ok(())
 }
 
-fn actor(by: Actor) -> Result<String, WriteError> {
-    to_json(&by)
-}
-
-fn to_json(value: &impl serde::Serialize) -> Result<String, WriteError> {
+pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<String, WriteError> {
     serde_json::to_string(value).map_err(|error| WriteError::Refused(format!("failed to encode it: {error}")))
 }
 
 /// Every task that can be read, in order of name. One that can't be is told as a fault, and its row kept.
 pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<Definition>> {
     let conn = connect_to_read(file)?;
-    let mut statement = conn.prepare("SELECT id, name, revision, format, spec, added_at, due_at_once FROM tasks")?;
+    let mut statement =
+        conn.prepare("SELECT id, name, revision, format, spec, added_at, due_at_once, paused FROM tasks")?;
     let mut rows = statement.query([])?;
     let mut definitions = Vec::new();
     while let Some(row) = rows.next()? {
-        let name: String = row.get(1)?;
-        match parse_spec(&name, row.get(3)?, row.get_ref(4)?.as_str()?) {
-            Ok(spec) => definitions.push(Definition {
-                id: row.get::<_, i64>(0)?.cast_unsigned(),
-                revision: row.get(2)?,
-                spec: Arc::new(spec),
-                added_at: Time(row.get(5)?),
-                due_at_once: row.get(6)?,
-            }),
+        match parse_definition(row)? {
+            Ok(definition) => definitions.push(definition),
             Err(reason) => {
+                let name: String = row.get(1)?;
                 let words = format!(
                     "the task `{name}` is not run: its definition can't be read ({reason}); its row is kept in {}",
                     file.display()
@@ -381,15 +362,40 @@ pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<Definit
     Ok(definitions)
 }
 
+fn parse_definition(row: &Row<'_>) -> rusqlite::Result<Result<Definition, String>> {
+    let (name, format, spec) = (row.get_ref(1)?.as_str()?, row.get(3)?, row.get_ref(4)?.as_str()?);
+    let paused = row.get_ref(7)?.as_str_or_null()?;
+    let parsed = parse_spec(name, format, spec).and_then(|spec| {
+        // Better not run at all than while paused.
+        Ok((Arc::new(spec), paused.map(|json| parse_json::<Pause>(format, json)).transpose()?))
+    });
+    Ok(match parsed {
+        Ok((spec, paused)) => Ok(Definition {
+            id: row.get::<_, i64>(0)?.cast_unsigned(),
+            revision: row.get(2)?,
+            spec,
+            added_at: Time(row.get(5)?),
+            due_at_once: row.get(6)?,
+            paused,
+        }),
+        Err(reason) => Err(reason),
+    })
+}
+
 fn parse_spec(name: &str, format: u32, json: &str) -> Result<TaskSpec, String> {
-    if format != FORMAT {
-        return Err(format!("it has format {format}, and this binary knows format {FORMAT}"));
-    }
-    let spec: TaskSpec = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let spec: TaskSpec = parse_json(format, json)?;
     if spec.name.as_str() != name {
         return Err(format!("it is of another task, `{}`", spec.name));
     }
     Ok(spec)
+}
+
+/// Reads JSON that was stored with a format's number beside it.
+pub(crate) fn parse_json<T: DeserializeOwned>(format: u32, json: &str) -> Result<T, String> {
+    if format != FORMAT {
+        return Err(format!("it has format {format}, and this binary knows format {FORMAT}"));
+    }
+    serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
 /// The ids of all tasks, readable or not.
@@ -420,10 +426,7 @@ pub(crate) fn plugins(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<(Plu
 }
 
 fn parse_facts(sha256: Sha256, format: u32, json: &str) -> Result<PluginFacts, String> {
-    if format != FORMAT {
-        return Err(format!("it has format {format}, and this binary knows format {FORMAT}"));
-    }
-    let facts: PluginFacts = serde_json::from_str(json).map_err(|error| error.to_string())?;
+    let facts: PluginFacts = parse_json(format, json)?;
     if facts.sha256 != sha256 {
         return Err(format!("it is of another plugin, {}", facts.sha256));
     }

@@ -21,6 +21,10 @@ pub(crate) enum Subject {
     Definition(String),
     /// The stored state of a task.
     State(TaskId),
+    /// The stored records of a task.
+    Runs(TaskId),
+    /// The runs of a task that were noted to start.
+    Starts(TaskId),
     /// A plugin's row or file.
     Plugin(Sha256),
 }

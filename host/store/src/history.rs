@@ -1,29 +1,40 @@
 //! `history.db`: what tasks did and what they wrote. It may be lost without harm to the definitions: a damaged one is set
 //! aside, and the host goes on with a new one.
+//!
+//! Most of it is durable soon after it was written. What runs are started by is durable when it is answered: the commit
+//! then syncs the log, and with it all that was written before.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
+use std::mem;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
-use taskhost_core::log::LogChunk;
 use taskhost_core::outcome::TaskId;
-use taskhost_core::ports::{HistoryBatch, StoreError, UnitState};
-use taskhost_core::time::Time;
+use taskhost_core::ports::{HistoryBatch, HostRun, OpenRun, Start, StoreError, UnitState};
 
 use crate::OpenError;
 use crate::database::{self, Durability, connect, connect_to_read};
+use crate::encoding;
 use crate::error::{from_sqlite, is_damage};
 use crate::faults::{Faults, Subject};
+use crate::hosts;
+use crate::logs;
 use crate::migrate::{self, migrate};
 use crate::quota::{self, Usage};
 use crate::reader::Reader;
-use crate::state;
+use crate::runs::Runs;
 
 const FILE_NAME: &str = "history.db";
+
+/// How far the log is grown at start, in bytes. A busy host grows it further, once.
+pub(crate) const WAL_BYTES: u64 = 4 << 20;
+
+/// The writer's page cache, in KiB: what a batch of all tasks changes fits, so that it goes to the log once.
+const CACHE_KIB: i64 = 64 << 10;
 
 /// How many pages of the log are copied at once. The same pages are written again every second, so many come together.
 const CHECKPOINT_FRAMES: i64 = 8000;
@@ -31,17 +42,42 @@ const CHECKPOINT_FRAMES: i64 = 8000;
 /// How many deleted tasks are remembered, so that a batch which was on its way when they went does not bring them back.
 const MAX_FORGOTTEN: NonZeroUsize = NonZeroUsize::new(16_384).expect("not zero");
 
+/// How many rows of deleted tasks are removed in one go: few, since runs that are about to start wait meanwhile.
+const REMOVED_AT_ONCE: u64 = 500;
+
+/// How many times that is done at the end. What is left then is removed after the next start.
+const CLOSING_REMOVALS: usize = 100;
+
+/// Where a task has rows; each table's key begins with it.
+const TABLES: [&str; 4] = ["unit_state", "starts", "log_chunks", "runs"];
+
 /// The writing side; belongs to one thread.
 #[derive(Debug)]
 pub(crate) struct History {
     file: PathBuf,
     /// `None` after a failure, until the next write connects anew.
     conn: Option<Connection>,
-    /// How much log each task has, as far as it was asked since start.
-    usage: HashMap<TaskId, Usage>,
-    forgotten: LruCache<TaskId, ()>,
+    known: Known,
+    /// Deleted tasks of which there may be rows.
+    leaving: VecDeque<TaskId>,
     reader: Reader,
     faults: Arc<Faults>,
+}
+
+/// What is known of tasks without asking.
+#[derive(Debug)]
+struct Known {
+    /// How much log each task has, as far as it was asked since start.
+    logs: HashMap<TaskId, Usage>,
+    runs: Runs,
+    forgotten: LruCache<TaskId, ()>,
+}
+
+impl Known {
+    fn count_anew(&mut self) {
+        self.logs.clear();
+        self.runs.count_anew();
+    }
 }
 
 impl History {
@@ -62,8 +98,8 @@ impl History {
         Ok(Self {
             file,
             conn: Some(conn),
-            usage: HashMap::new(),
-            forgotten: LruCache::new(MAX_FORGOTTEN),
+            known: Known { logs: HashMap::new(), runs: Runs::default(), forgotten: LruCache::new(MAX_FORGOTTEN) },
+            leaving: VecDeque::new(),
             reader,
             faults,
         })
@@ -78,59 +114,72 @@ impl History {
         self.reader.clone()
     }
 
-    /// What can be done after others may read already: rows of tasks that are gone go. `tasks` are those that are not.
-    /// Without it all goes on, only larger.
+    /// What can be done after others may read already: a longer log, and rows of tasks that are gone are found. `tasks` are
+    /// those that are not. Without it all goes on, only larger and slower.
     pub(crate) fn warm_up(&mut self, tasks: &[i64]) {
         let Some(conn) = &mut self.conn else { return };
-        if let Err(error) = remove_orphans(conn, tasks).and_then(|()| database::checkpoint(conn, 0)) {
-            tracing::warn!("failed to tidy up {}: {error}", self.file.display());
+        let orphans = orphans(conn, tasks).and_then(|orphans| {
+            database::checkpoint(conn, 0)?;
+            database::grow_wal(conn, &self.file, WAL_BYTES)?;
+            Ok(orphans)
+        });
+        match orphans {
+            Ok(orphans) => self.leaving.extend(orphans),
+            Err(error) => tracing::warn!("failed to tidy up {}: {error}", self.file.display()),
         }
     }
 
     /// Writes a batch whole, or nothing of it.
     pub(crate) fn record(&mut self, batch: &HistoryBatch) -> Result<(), StoreError> {
-        let mut written = self.try_record(batch);
-        if let Err(error) = &written
-            && is_damage(error)
-        {
-            self.begin_anew(&error.to_string());
-            written = self.try_record(batch);
-        }
-        let error = match written {
-            Ok(()) => {
-                self.faults.clear(&Subject::Database(self.file.clone()));
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        // It may count chunks that were taken back.
-        self.usage.clear();
-        let refused = from_sqlite(&error, &self.file);
-        if !matches!(refused, StoreError::Full(_)) || self.conn.as_ref().is_some_and(|conn| !conn.is_autocommit()) {
-            self.conn = None;
-        }
-        let words = match &refused {
-            StoreError::Full(_) => format!("the disk is full: no history is written to {}", self.file.display()),
-            _ => format!("no history is written: {refused}"),
-        };
-        self.faults.set(Subject::Database(self.file.clone()), words);
-        Err(refused)
+        let durability = if batch.host.is_some() { Durability::Full } else { Durability::Normal };
+        self.write(durability, |conn, known| write_batch(conn, known, batch))
     }
 
-    /// Removes all that deleted tasks left. What fails is left to the next start.
+    /// Writes runs that are about to start, all durable or none of them.
+    pub(crate) fn record_starts<'s>(
+        &mut self,
+        starts: impl Iterator<Item = &'s Start> + Clone,
+    ) -> Result<(), StoreError> {
+        self.write(Durability::Full, |conn, known| write_starts(conn, known, starts.clone()))
+    }
+
+    /// Takes nothing of deleted tasks any more; what they left is removed by [`remove_some`](Self::remove_some).
     pub(crate) fn forget(&mut self, tasks: &[TaskId]) {
         for task in tasks {
-            self.forgotten.put(*task, ());
-            self.usage.remove(task);
+            self.known.forgotten.put(*task, ());
+            self.known.logs.remove(task);
+            self.known.runs.forget(*task);
+            self.leaving.push_back(*task);
         }
-        let removed = self.connection().and_then(|conn| {
-            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            tasks.iter().try_for_each(|task| remove_task(&transaction, task.cast_signed()))?;
-            transaction.commit()
+    }
+
+    /// Removes some of what deleted tasks left, and says whether there is more. What fails is left to the next start.
+    pub(crate) fn remove_some(&mut self) -> bool {
+        let mut leaving = mem::take(&mut self.leaving);
+        if leaving.is_empty() {
+            return false;
+        }
+        let removed = self.try_write(Durability::Normal, &mut |conn, _| {
+            let mut rows_left = REMOVED_AT_ONCE;
+            while rows_left > 0
+                && let Some(task) = leaving.front()
+            {
+                let rows = remove_rows(conn, *task, rows_left)?;
+                if rows < rows_left {
+                    leaving.pop_front();
+                }
+                // One that has none took its time all the same.
+                rows_left = rows_left.saturating_sub(rows.max(1));
+            }
+            Ok(())
         });
-        if let Err(error) = removed {
-            tracing::warn!("failed to remove the history of deleted tasks from {}: {error}", self.file.display());
+        match removed {
+            Ok(()) => self.leaving = leaving,
+            Err(error) => {
+                tracing::warn!("failed to remove the history of deleted tasks from {}: {error}", self.file.display());
+            }
         }
+        !self.leaving.is_empty()
     }
 
     /// Makes durable what was recorded.
@@ -153,44 +202,66 @@ impl History {
     /// Leaves one file that has everything.
     pub(crate) fn close(&mut self) -> Result<(), StoreError> {
         self.reader.close();
+        let _left = (0..CLOSING_REMOVALS).all(|_| self.remove_some());
         let Some(conn) = self.conn.take() else { return Ok(()) };
         let copied = database::checkpoint(&conn, 0);
         let closed = conn.close().map_err(|(_, error)| error);
         copied.and(closed).map_err(|error| from_sqlite(&error, &self.file))
     }
 
-    fn try_record(&mut self, batch: &HistoryBatch) -> rusqlite::Result<()> {
-        self.connection()?;
-        let Self { conn: Some(conn), usage, forgotten, .. } = self else { return Err(rusqlite::Error::InvalidQuery) };
-        let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    /// Writes something whole, or nothing of it. A damaged file is set aside, and it is written to the new one.
+    fn write(
+        &mut self,
+        durability: Durability,
+        mut work: impl FnMut(&Connection, &mut Known) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
+        let mut written = self.try_write(durability, &mut work);
+        if let Err(error) = &written
+            && is_damage(error)
         {
-            let mut statement = transaction.prepare_cached("INSERT OR REPLACE INTO unit_state VALUES (?1, ?2, ?3)")?;
-            for (task, state) in &batch.states {
-                if forgotten.contains(task) {
-                    continue;
-                }
-                match state::encode(state) {
-                    Ok(bytes) => statement.execute(params![task.cast_signed(), state::FORMAT, bytes]).map(drop)?,
-                    Err(error) => tracing::error!("failed to encode the state of task {task:016x}: {error}"),
-                }
+            self.begin_anew(&error.to_string());
+            written = self.try_write(durability, &mut work);
+        }
+        let error = match written {
+            Ok(()) => {
+                self.faults.clear(&Subject::Database(self.file.clone()));
+                return Ok(());
             }
-            for chunk in batch.logs.iter().filter(|chunk| !forgotten.contains(&chunk.task)) {
-                insert_chunk(&transaction, chunk)?;
-                let usage = match usage.entry(chunk.task) {
-                    // Asked after the insertion, so the chunk is in it.
-                    Entry::Vacant(entry) => entry.insert(quota::usage(&transaction, chunk.task)?),
-                    Entry::Occupied(entry) => {
-                        let usage = entry.into_mut();
-                        usage.add(chunk);
-                        usage
-                    }
-                };
-                if usage.is_over(chunk.last_time) {
-                    *usage = quota::trim(&transaction, chunk.task, chunk.last_time)?;
-                }
+            Err(error) => error,
+        };
+        let refused = from_sqlite(&error, &self.file);
+        // A full disk leaves the connection sound. After anything else it is not worth finding out.
+        if !matches!(refused, StoreError::Full(_)) {
+            self.conn = None;
+        }
+        let words = match &refused {
+            StoreError::Full(_) => format!("the disk is full: no history is written to {}", self.file.display()),
+            _ => format!("no history is written: {refused}"),
+        };
+        self.faults.set(Subject::Database(self.file.clone()), words);
+        Err(refused)
+    }
+
+    fn try_write(
+        &mut self,
+        durability: Durability,
+        work: &mut impl FnMut(&Connection, &mut Known) -> rusqlite::Result<()>,
+    ) -> rusqlite::Result<()> {
+        self.connection()?;
+        let Self { conn: Some(conn), known, .. } = self else { return Err(rusqlite::Error::InvalidQuery) };
+        let written = database::set_durability(conn, durability).and_then(|()| {
+            let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            work(&transaction, known)?;
+            transaction.commit()
+        });
+        if written.is_err() {
+            // What was counted was taken back.
+            known.count_anew();
+            if !conn.is_autocommit() {
+                self.conn = None;
             }
         }
-        transaction.commit()
+        written
     }
 
     fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
@@ -198,7 +269,7 @@ impl History {
             // A file that was begun anew may not be there yet, or be without its tables: the disk was full, say.
             let file = &self.file;
             database::create_private(file).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-            let mut conn = connect(file, Durability::Normal)?;
+            let mut conn = connect_to_write(file)?;
             migrate(&mut conn, file, migrate::HISTORY).map_err(|error| match error {
                 OpenError::Database { source, .. } => source,
                 other => rusqlite::Error::ToSqlConversionFailure(other.into()),
@@ -211,7 +282,7 @@ impl History {
     /// Sets a damaged file aside while running. Tasks that do something write their state again by themselves.
     fn begin_anew(&mut self, reason: &str) {
         self.conn = None;
-        self.usage.clear();
+        self.known.count_anew();
         let _exclusive = self.reader.disconnect();
         let opened = set_aside(&self.file, reason, &self.faults)
             .map_err(OpenError::io("set aside", &self.file))
@@ -223,22 +294,30 @@ impl History {
     }
 }
 
+fn connect_to_write(file: &Path) -> rusqlite::Result<Connection> {
+    let conn = connect(file, Durability::Normal)?;
+    conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    Ok(conn)
+}
+
 fn open_checked(file: &Path) -> Result<Connection, OpenError> {
     database::create_private(file).map_err(OpenError::io("create", file))?;
     let database = OpenError::database(file);
-    let mut conn = connect(file, Durability::Normal).map_err(&database)?;
+    let mut conn = connect_to_write(file).map_err(&database)?;
     migrate(&mut conn, file, migrate::HISTORY)?;
-    // Logs may be many: they are not read here.
-    database::check_table(&conn, "unit_state")
-        .map_err(&database)?
-        .map_err(|reason| OpenError::Damaged { file: file.to_owned(), reason })?;
+    // Records and logs may be many, and nothing runs by them: they are not read here.
+    for table in ["unit_state", "starts", "host_runs"] {
+        database::check_table(&conn, table)
+            .map_err(&database)?
+            .map_err(|reason| OpenError::Damaged { file: file.to_owned(), reason })?;
+    }
     Ok(conn)
 }
 
 fn set_aside(file: &Path, reason: &str, faults: &Faults) -> std::io::Result<()> {
     let aside = database::set_aside(file)?;
     let words = format!(
-        "the history in {} was damaged ({reason}): counters, last runs and logs begin anew; the file was kept as {}",
+        "the history in {} was damaged ({reason}): counters, runs and logs begin anew; the file was kept as {}",
         file.display(),
         aside.display()
     );
@@ -246,62 +325,117 @@ fn set_aside(file: &Path, reason: &str, faults: &Faults) -> std::io::Result<()> 
     Ok(())
 }
 
-fn insert_chunk(conn: &Connection, chunk: &LogChunk) -> rusqlite::Result<()> {
-    conn.prepare_cached("INSERT OR REPLACE INTO log_chunks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?.execute(params![
-        chunk.task.cast_signed(),
-        chunk.first_seq.cast_signed(),
-        chunk.lines,
-        chunk.first_time.0,
-        chunk.last_time.0,
-        chunk.failed,
-        chunk.data,
-    ])?;
+fn write_batch(conn: &Connection, known: &mut Known, batch: &HistoryBatch) -> rusqlite::Result<()> {
+    let Known { logs, runs, forgotten } = known;
+    let mut statement = conn.prepare_cached("INSERT OR REPLACE INTO unit_state VALUES (?1, ?2, ?3)")?;
+    for (task, state) in batch.states.iter().filter(|(task, _)| !forgotten.contains(task)) {
+        match encoding::encode(state) {
+            Ok(bytes) => statement.execute(params![task.cast_signed(), encoding::FORMAT, bytes]).map(drop)?,
+            Err(error) => tracing::error!("failed to encode the state of task {task:016x}: {error}"),
+        }
+    }
+    runs.write(conn, batch.records.iter().filter(|(task, _)| !forgotten.contains(task)))?;
+    let mut statement = conn.prepare_cached("DELETE FROM starts WHERE task = ?1 AND due = ?2 AND backfill = ?3")?;
+    for (task, key) in &batch.ended {
+        statement.execute(params![task.cast_signed(), key.due.0, key.backfill])?;
+    }
+    for chunk in batch.logs.iter().filter(|chunk| !forgotten.contains(&chunk.task)) {
+        logs::insert(conn, chunk)?;
+        let usage = match logs.entry(chunk.task) {
+            // Asked after the insertion, so the chunk is in it.
+            Entry::Vacant(entry) => entry.insert(quota::usage(conn, chunk.task)?),
+            Entry::Occupied(entry) => {
+                let usage = entry.into_mut();
+                usage.add(chunk);
+                usage
+            }
+        };
+        if usage.is_over(chunk.last_time) {
+            *usage = quota::trim(conn, chunk.task, chunk.last_time)?;
+        }
+    }
+    batch.host.iter().try_for_each(|run| hosts::write(conn, run))
+}
+
+fn write_starts<'s>(conn: &Connection, known: &Known, starts: impl Iterator<Item = &'s Start>) -> rusqlite::Result<()> {
+    let mut statement = conn.prepare_cached("INSERT OR REPLACE INTO starts VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for Start { task, run } in starts.filter(|start| !known.forgotten.contains(&start.task)) {
+        let bytes = encoding::encode(run).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+        statement.execute(params![task.cast_signed(), run.key.due.0, run.key.backfill, encoding::FORMAT, bytes])?;
+    }
     Ok(())
 }
 
-fn remove_orphans(conn: &mut Connection, tasks: &[i64]) -> rusqlite::Result<()> {
+/// The tasks that have rows and are not among `tasks`.
+fn orphans(conn: &Connection, tasks: &[i64]) -> rusqlite::Result<Vec<TaskId>> {
     let mut tasks = tasks.to_vec();
     tasks.sort_unstable();
-    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut orphans: Vec<i64> = {
-        let mut statement = transaction.prepare("SELECT task FROM unit_state")?;
-        let ids = statement.query_map([], |row| row.get(0))?;
-        ids.filter(|id| id.as_ref().map_or(true, |id| tasks.binary_search(id).is_err())).collect::<Result<_, _>>()?
-    };
-    // From one task to the next by the key, without reading what is between.
-    let mut next = transaction.prepare("SELECT task FROM log_chunks WHERE task >= ?1 ORDER BY task LIMIT 1")?;
-    let mut from = Some(i64::MIN);
-    while let Some(task) = from.map(|from| next.query_row([from], |row| row.get(0)).optional()).transpose()?.flatten() {
-        if tasks.binary_search(&task).is_err() {
-            orphans.push(task);
+    let mut orphans = Vec::new();
+    for table in TABLES {
+        // From one task to the next by the key, without reading what is between.
+        let mut next = conn.prepare(&format!("SELECT task FROM {table} WHERE task >= ?1 ORDER BY task LIMIT 1"))?;
+        let mut from = Some(i64::MIN);
+        while let Some(lowest) = from {
+            let Some(task) = next.query_row([lowest], |row| row.get::<_, i64>(0)).optional()? else { break };
+            if tasks.binary_search(&task).is_err() {
+                orphans.push(task.cast_unsigned());
+            }
+            from = task.checked_add(1);
         }
-        from = task.checked_add(1);
     }
-    drop(next);
-    for task in orphans {
-        remove_task(&transaction, task)?;
-    }
-    transaction.commit()
+    orphans.sort_unstable();
+    orphans.dedup();
+    Ok(orphans)
 }
 
-fn remove_task(conn: &Connection, task: i64) -> rusqlite::Result<()> {
-    conn.prepare_cached("DELETE FROM unit_state WHERE task = ?1")?.execute([task])?;
-    conn.prepare_cached("DELETE FROM log_chunks WHERE task = ?1")?.execute([task])?;
-    Ok(())
+/// Removes at most about `limit` rows of a task, and says how many: fewer if it has no more.
+fn remove_rows(conn: &Connection, task: TaskId, limit: u64) -> rusqlite::Result<u64> {
+    let mut removed = 0;
+    // The tables that have few of a task go whole.
+    for table in TABLES {
+        let rows = match table {
+            "runs" => conn
+                .prepare_cached(
+                    "DELETE FROM runs WHERE task = ?1 AND (first_due, backfill) IN (
+                         SELECT first_due, backfill FROM runs WHERE task = ?1 ORDER BY first_due, backfill LIMIT ?2)",
+                )?
+                .execute(params![task.cast_signed(), limit.cast_signed()])?,
+            _ => conn.prepare_cached(&format!("DELETE FROM {table} WHERE task = ?1"))?.execute([task.cast_signed()])?,
+        };
+        removed += rows as u64;
+    }
+    Ok(removed)
 }
 
-/// Every task's state that can be read. One that can't be is told as a fault.
+/// What the history has at start.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) states: HashMap<TaskId, UnitState>,
+    pub(crate) starts: HashMap<TaskId, Vec<OpenRun>>,
+    pub(crate) previous: Option<HostRun>,
+}
+
+/// All that can be read. What can't be is told as a fault.
+pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Stored> {
+    let conn = connect_to_read(file)?;
+    Ok(Stored {
+        states: load_states(&conn, faults)?,
+        starts: load_starts(&conn, faults)?,
+        previous: hosts::newest(&conn)?,
+    })
+}
+
+/// Every task's state.
 ///
 /// A crash may have kept newer log lines than states, and lines are numbered on from the state: it counts the lines that are
 /// stored, so that no number is given twice.
-pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<HashMap<TaskId, UnitState>> {
-    let conn = connect_to_read(file)?;
+fn load_states(conn: &Connection, faults: &Faults) -> rusqlite::Result<HashMap<TaskId, UnitState>> {
     let mut statement = conn.prepare("SELECT task, format, state FROM unit_state")?;
     let mut rows = statement.query([])?;
-    let mut states = HashMap::new();
+    let mut states = HashMap::<_, UnitState>::new();
     while let Some(row) = rows.next()? {
         let task = row.get::<_, i64>(0)?.cast_unsigned();
-        match state::decode(row.get(1)?, row.get_ref(2)?.as_blob()?) {
+        match encoding::decode(row.get(1)?, row.get_ref(2)?.as_blob()?) {
             Ok(state) => {
                 states.insert(task, state);
             }
@@ -312,63 +446,76 @@ pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<HashMap<Tas
             }
         }
     }
-    for (task, newest_seq) in newest_seqs(&conn)? {
+    for (task, newest_seq) in logs::newest_seqs(conn)? {
         let state = states.entry(task).or_default();
         state.log_seq = state.log_seq.max(newest_seq);
     }
     Ok(states)
 }
 
-/// The number of each task's newest stored line: one look at the end of each task's rows, without reading the others.
-fn newest_seqs(conn: &Connection) -> rusqlite::Result<HashMap<TaskId, u64>> {
-    // As stored, ids go from the lowest number there is; the first look is at the highest.
-    let mut next = conn.prepare(
-        "SELECT task, first_seq + lines - 1 FROM log_chunks WHERE task <= ?1 ORDER BY task DESC, first_seq DESC LIMIT 1",
-    )?;
-    let mut newest_seqs = HashMap::new();
-    let mut up_to = Some(i64::MAX);
-    while let Some(highest) = up_to {
-        let found = next.query_row([highest], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).optional()?;
-        let Some((task, newest_seq)) = found else { break };
-        newest_seqs.insert(task.cast_unsigned(), newest_seq.cast_unsigned());
-        up_to = task.checked_sub(1);
+/// Every task's runs that were noted to start and not to end, oldest first.
+fn load_starts(conn: &Connection, faults: &Faults) -> rusqlite::Result<HashMap<TaskId, Vec<OpenRun>>> {
+    let mut statement = conn.prepare("SELECT task, format, run FROM starts ORDER BY task, due, backfill")?;
+    let mut rows = statement.query([])?;
+    let mut starts = HashMap::<_, Vec<OpenRun>>::new();
+    while let Some(row) = rows.next()? {
+        let task = row.get::<_, i64>(0)?.cast_unsigned();
+        match encoding::decode(row.get(1)?, row.get_ref(2)?.as_blob()?) {
+            Ok(run) => starts.entry(task).or_default().push(run),
+            Err(reason) => {
+                let words =
+                    format!("runs of task {task:016x} that had begun are not told: they can't be read ({reason})");
+                faults.set(Subject::Starts(task), words);
+            }
+        }
     }
-    Ok(newest_seqs)
+    Ok(starts)
 }
 
-/// The newest chunks of a task that hold at least `lines` lines after `after_seq`, oldest first.
-pub(crate) fn read_logs(
-    conn: &Connection,
-    task: TaskId,
-    after_seq: u64,
-    lines: usize,
-) -> rusqlite::Result<Vec<LogChunk>> {
-    let mut statement = conn.prepare_cached(
-        "SELECT first_seq, lines, first_time, last_time, failed, data FROM log_chunks WHERE task = ?1 ORDER BY first_seq DESC",
-    )?;
-    let mut rows = statement.query([task.cast_signed()])?;
-    let mut chunks = Vec::new();
-    let mut found = 0;
-    while found < lines
-        && let Some(row) = rows.next()?
-    {
-        let chunk = LogChunk {
-            task,
-            first_seq: row.get::<_, i64>(0)?.cast_unsigned(),
-            lines: row.get(1)?,
-            first_time: Time(row.get(2)?),
-            last_time: Time(row.get(3)?),
-            failed: row.get(4)?,
-            data: row.get(5)?,
+#[cfg(test)]
+mod tests {
+    use taskhost_core::outcome::{Reason, RunKey};
+    use taskhost_core::ports::Progress;
+    use taskhost_core::time::Time;
+
+    use super::*;
+
+    #[test]
+    fn starts_and_what_is_said_of_the_host_are_synced_with_their_commit() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut history = History::open(dir.path(), Arc::default()).expect("opens");
+        let last_was_synced = |history: &History| {
+            let level: i64 = history
+                .conn
+                .as_ref()
+                .and_then(|conn| conn.pragma_query_value(None, "synchronous", |row| row.get(0)).ok())
+                .expect("a connection");
+            level == 2
         };
-        let last_seq = chunk.first_seq.saturating_add(u64::from(chunk.lines)).saturating_sub(1);
-        let wanted = last_seq.saturating_sub(after_seq).min(u64::from(chunk.lines));
-        if wanted == 0 {
-            break;
-        }
-        found = found.saturating_add(wanted as usize);
-        chunks.push(chunk);
+        history.record(&HistoryBatch::default()).expect("recorded");
+        assert!(!last_was_synced(&history));
+        let host = HostRun { started: Time(1), seen: Time(1), stopped: None, claimed: Time(1) };
+        history.record(&HistoryBatch { host: Some(host), ..HistoryBatch::default() }).expect("recorded");
+        assert!(last_was_synced(&history));
+        history.record(&HistoryBatch::default()).expect("recorded");
+        assert!(!last_was_synced(&history));
+        let progress = Progress::Started { attempt: 1 };
+        let run = OpenRun { key: RunKey::of(Time(1)), reason: Reason::Schedule, trigger: None, revision: 1, progress };
+        history.record_starts([Start { task: 1, run }].iter()).expect("recorded");
+        assert!(last_was_synced(&history));
     }
-    chunks.reverse();
-    Ok(chunks)
+
+    #[test]
+    fn what_deleted_tasks_left_goes_before_closing() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut history = History::open(dir.path(), Arc::default()).expect("opens");
+        let state = |task| (task, UnitState::default());
+        let states = (0..2 * REMOVED_AT_ONCE + 1).map(state).collect();
+        history.record(&HistoryBatch { states, ..HistoryBatch::default() }).expect("recorded");
+        history.forget(&(1..2 * REMOVED_AT_ONCE + 1).collect::<Vec<_>>());
+        assert!(history.remove_some(), "not all of it at once");
+        history.close().expect("closes");
+        let left = load(history.file(), &Faults::default()).expect("loads").states;
+        assert_eq!(left.into_keys().collect::<Vec<_>>(), [0]);
+    }
 }

@@ -1,8 +1,11 @@
 //! The store: SQLite and files behind the core's [`Store`].
 //!
 //! A data directory has
-//! - `definitions.db`: tasks, revisions, plugins' rows. What was answered survives a power cut (`definitions.rs`).
-//! - `history.db`: counters, last runs and logs. May be lost; damaged, it is set aside (`history.rs`).
+//! - `definitions.db`: tasks, whether they are paused, and plugins' rows (`definitions.rs`); revisions (`revisions.rs`). What
+//!   was answered survives a power cut.
+//! - `history.db`: what tasks keep in mind, and runs that are about to start (`history.rs`); records of runs (`runs.rs`); logs
+//!   (`logs.rs`); when the host was up (`hosts.rs`). May be lost; damaged, it is set aside. Starts of runs and what is said
+//!   of the host survive a power cut when they are answered, the rest soon after.
 //! - `plugins/SHA256.wasm` (`plugins.rs`).
 //! - `lock`, which keeps a second daemon out (`lock.rs`).
 //!
@@ -10,15 +13,19 @@
 
 mod database;
 mod definitions;
+mod encoding;
 mod error;
 mod faults;
 mod history;
+mod hosts;
 mod lock;
+mod logs;
 mod migrate;
 mod plugins;
 mod quota;
 mod reader;
-mod state;
+mod revisions;
+mod runs;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -31,16 +38,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use taskhost_core::log::LogChunk;
-use taskhost_core::outcome::TaskId;
+use taskhost_core::outcome::{RunRecord, TaskId};
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
 use taskhost_core::ports::{
-    BoxFuture, Change, HistoryBatch, Loaded, LoadedTask, PluginSource, Store, StoreError, StoredPlugin,
+    BoxFuture, Change, HistoryBatch, HostRun, Loaded, LoadedTask, PluginSource, Revision, RunsQuery, Start, Store,
+    StoreError, StoredPlugin,
 };
 use taskhost_core::time::Time;
 
-pub use crate::definitions::{DELETED_REVISIONS_KEPT, MAX_REVISIONS};
 pub use crate::error::OpenError;
+pub use crate::hosts::{MAX_HOST_RUN_AGE, MAX_HOST_RUNS};
 pub use crate::quota::{CHUNK_OVERHEAD_BYTES, CUT_LOG_BYTES, FAILED_LOG_BYTES, MAX_LOG_AGE, MAX_LOG_BYTES};
+pub use crate::revisions::{DELETED_REVISIONS_KEPT, MAX_REVISIONS};
+pub use crate::runs::{MAX_NON_SUCCESSES, MAX_RUN_AGE, MAX_RUN_RECORDS};
 
 use crate::definitions::{Definitions, Write};
 use crate::error::from_sqlite;
@@ -111,7 +121,7 @@ impl Store for SqliteStore {
     fn load(&self) -> Result<Loaded, StoreError> {
         let definitions = definitions::load(&self.definitions_file, &self.faults)
             .map_err(|error| from_sqlite(&error, &self.definitions_file))?;
-        let mut states = history::load(&self.history_file, &self.faults).unwrap_or_else(|error| {
+        let mut history = history::load(&self.history_file, &self.faults).unwrap_or_else(|error| {
             // Tasks run without it.
             let words = format!("the history in {} can't be read: {error}", self.history_file.display());
             self.faults.set(Subject::Database(self.history_file.clone()), words);
@@ -119,21 +129,43 @@ impl Store for SqliteStore {
         });
         let tasks = definitions
             .into_iter()
-            .map(|definition| LoadedTask { state: states.remove(&definition.id).unwrap_or_default(), definition })
+            .map(|definition| LoadedTask {
+                state: history.states.remove(&definition.id).unwrap_or_default(),
+                starts: history.starts.remove(&definition.id).unwrap_or_default(),
+                definition,
+            })
             .collect();
-        Ok(Loaded { tasks })
+        Ok(Loaded { tasks, previous: history.previous })
     }
 
-    fn commit(&self, change: Change) -> BoxFuture<Result<(), StoreError>> {
-        Box::pin(self.definitions.clone().write(Write::Change(change)))
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<Result<(), StoreError>> {
+        Box::pin(self.definitions.clone().write(Write::Changes(changes)))
     }
 
     fn record(&self, batch: HistoryBatch) -> BoxFuture<Result<(), StoreError>> {
         Box::pin(self.history.clone().record(batch))
     }
 
+    fn record_starts(&self, starts: Vec<Start>) -> BoxFuture<Result<(), StoreError>> {
+        Box::pin(self.history.clone().record_starts(starts))
+    }
+
+    fn runs(&self, query: RunsQuery) -> BoxFuture<Result<Vec<RunRecord>, StoreError>> {
+        let faults = Arc::clone(&self.faults);
+        Box::pin(self.reader.clone().read(move |conn| runs::query(conn, &query, &faults)))
+    }
+
+    fn revisions(&self, task: TaskId, limit: usize) -> BoxFuture<Result<Vec<Revision>, StoreError>> {
+        let file = self.definitions_file.clone();
+        Box::pin(blocking(move || revisions::read(&file, task, limit).map_err(|error| from_sqlite(&error, &file))))
+    }
+
+    fn host_runs(&self, from: Time, until: Time) -> BoxFuture<Result<Vec<HostRun>, StoreError>> {
+        Box::pin(self.reader.clone().read(move |conn| hosts::between(conn, from, until)))
+    }
+
     fn read_logs(&self, task: TaskId, after_seq: u64, lines: usize) -> BoxFuture<Result<Vec<LogChunk>, StoreError>> {
-        Box::pin(self.reader.clone().read_logs(task, after_seq, lines))
+        Box::pin(self.reader.clone().read(move |conn| logs::read(conn, task, after_seq, lines)))
     }
 
     fn put_plugin(&self, facts: PluginFacts, added_at: Time, wasm: Bytes) -> BoxFuture<Result<(), StoreError>> {

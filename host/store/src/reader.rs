@@ -4,15 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use taskhost_core::log::LogChunk;
-use taskhost_core::outcome::TaskId;
 use taskhost_core::ports::StoreError;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::blocking;
 use crate::database::connect_to_read;
 use crate::error::from_sqlite;
-use crate::history;
 
 /// One connection for all readers, one after the other: it is made when somebody first reads. The lock is held across an
 /// await, by the reader whose turn it is.
@@ -34,20 +31,19 @@ impl Reader {
         Self { file, state: Arc::new(Mutex::new(State::Disconnected)) }
     }
 
-    pub(crate) async fn read_logs(
+    /// Reads, off the asynchronous threads, when it is this reader's turn.
+    pub(crate) async fn read<T: Send + 'static>(
         self,
-        task: TaskId,
-        after_seq: u64,
-        lines: usize,
-    ) -> Result<Vec<LogChunk>, StoreError> {
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let mut state = self.state.lock_owned().await;
         let file = self.file;
         blocking(move || {
             let read = match &*state {
                 State::Closed => return Err(StoreError::Closed),
-                State::Connected(conn) => history::read_logs(conn, task, after_seq, lines),
+                State::Connected(conn) => read(conn),
                 State::Disconnected => connect_to_read(&file).and_then(|conn| {
-                    let read = history::read_logs(&conn, task, after_seq, lines);
+                    let read = read(&conn);
                     *state = State::Connected(conn);
                     read
                 }),

@@ -8,7 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use taskhost_core::outcome::TaskId;
-use taskhost_core::ports::{Change, ChangeKind, HistoryBatch, StoreError};
+use taskhost_core::ports::{Change, ChangeKind, HistoryBatch, Start, StoreError};
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::blocking;
@@ -16,14 +17,14 @@ use crate::definitions::{Definitions, Write};
 use crate::history::History;
 use crate::lock::DirLock;
 
-/// How many writes of definitions wait at most; further callers wait for a place.
+/// How many writes of each database wait at most; further callers wait for a place.
 const QUEUED_WRITES: usize = 1024;
 
-/// How many writes share a commit at most.
-const MAX_GROUP_WRITES: usize = 256;
+/// How many changes of definitions share a commit at most, but that what was asked for at once is never parted.
+const MAX_GROUP_CHANGES: usize = 256;
 
-/// How many batches of history wait at most.
-const QUEUED_BATCHES: usize = 256;
+/// How many starts of runs share a commit at most, but that what was asked for at once is never parted.
+const MAX_GROUP_STARTS: usize = 4096;
 
 /// How long history that was answered may stay unsynced while the queue never runs dry.
 const MAX_UNSYNCED: Duration = Duration::from_secs(1);
@@ -104,24 +105,30 @@ fn write_definitions(
     history: &Writer<HistoryJob>,
 ) -> Option<Reply> {
     let mut closing = None;
-    let mut group = Vec::with_capacity(MAX_GROUP_WRITES);
+    let mut group = Vec::new();
     while let Some(job) = jobs.blocking_recv() {
         let mut next = Some(job);
+        let mut changes = 0;
         while let Some(job) = next {
             match job {
-                DefinitionsJob::Write(write, reply) => group.push((write, reply)),
+                DefinitionsJob::Write(write, reply) => {
+                    // One without changes takes its place all the same.
+                    changes += write.changes().max(1);
+                    group.push((write, reply));
+                }
                 DefinitionsJob::Close(reply) => {
                     closing = Some(reply);
                     jobs.close();
                 }
             }
-            next = if group.len() < MAX_GROUP_WRITES { jobs.try_recv().ok() } else { None };
+            next = if changes < MAX_GROUP_CHANGES { jobs.try_recv().ok() } else { None };
         }
         if group.is_empty() {
             continue;
         }
         let answers = definitions.apply(group.iter().map(|(write, _)| write));
-        let deleted: Vec<TaskId> = group.iter().zip(&answers).filter_map(deleted_task).collect();
+        let done = group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let deleted: Vec<TaskId> = done.flat_map(|((write, _), _)| deleted_tasks(write)).collect();
         // Before the answers, so that it stands in the queue before whatever is recorded after them.
         if !deleted.is_empty() {
             history.forget(deleted);
@@ -135,17 +142,22 @@ fn write_definitions(
     closing
 }
 
-fn deleted_task(((write, _), answer): (&(Write, Reply), &Result<(), StoreError>)) -> Option<TaskId> {
-    match write {
-        Write::Change(Change { kind: ChangeKind::Delete { id, .. }, .. }) if answer.is_ok() => Some(*id),
+fn deleted_tasks(write: &Write) -> impl Iterator<Item = TaskId> {
+    let changes: &[Change] = match write {
+        Write::Changes(changes) => changes,
+        Write::PutPlugin { .. } | Write::DeletePlugin(_) => &[],
+    };
+    changes.iter().filter_map(|change| match change.kind {
+        ChangeKind::Delete { id, .. } => Some(id),
         _ => None,
-    }
+    })
 }
 
 /// What the writer of history is asked.
 #[derive(Debug)]
 pub(crate) enum HistoryJob {
     Record(HistoryBatch, Reply),
+    Starts(Vec<Start>, Reply),
     Forget(Vec<TaskId>),
     Close(Reply),
 }
@@ -153,7 +165,7 @@ pub(crate) enum HistoryJob {
 impl Writer<HistoryJob> {
     /// `tasks` are the ids of all that are stored.
     pub(crate) fn history(mut history: History, tasks: Vec<i64>, lock: Arc<DirLock>) -> io::Result<Self> {
-        Self::spawn("store-history", QUEUED_BATCHES, move |mut jobs| {
+        Self::spawn("store-history", QUEUED_WRITES, move |mut jobs| {
             history.warm_up(&tasks);
             drop(tasks);
             let closing = write_history(&mut history, &mut jobs);
@@ -163,9 +175,15 @@ impl Writer<HistoryJob> {
         })
     }
 
-    /// Answers when the batch survives the end of the process; a power cut, soon after.
+    /// Answers when the batch survives the end of the process; a power cut, soon after, or at once if it says how the host
+    /// is.
     pub(crate) async fn record(self, batch: HistoryBatch) -> Result<(), StoreError> {
         self.call(|reply| HistoryJob::Record(batch, reply)).await
+    }
+
+    /// Answers when the starts are durable.
+    pub(crate) async fn record_starts(self, starts: Vec<Start>) -> Result<(), StoreError> {
+        self.call(|reply| HistoryJob::Starts(starts, reply)).await
     }
 
     /// Writes what is queued and stops.
@@ -186,9 +204,14 @@ impl Writer<HistoryJob> {
 fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -> Option<Reply> {
     let mut closing = None;
     let mut unsynced: Option<Instant> = None;
+    let mut next = None;
     loop {
-        let job = match jobs.try_recv() {
+        let job = match next.take().map_or_else(|| jobs.try_recv(), Ok) {
             Ok(job) => Some(job),
+            Err(TryRecvError::Empty) if history.remove_some() => {
+                history.checkpoint();
+                continue;
+            }
             Err(_) => {
                 if unsynced.take().is_some() {
                     history.sync();
@@ -202,6 +225,15 @@ fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -
                 drop(reply.send(history.record(&batch)));
                 unsynced.get_or_insert_with(Instant::now);
             }
+            Some(HistoryJob::Starts(starts, reply)) => {
+                let group;
+                (group, next) = gather_starts(starts, reply, jobs);
+                let answer = history.record_starts(group.iter().flat_map(|(starts, _)| starts));
+                for (_, reply) in group {
+                    // Whoever asked may have gone away; the start stands.
+                    drop(reply.send(answer.clone()));
+                }
+            }
             Some(HistoryJob::Forget(tasks)) => history.forget(&tasks),
             Some(HistoryJob::Close(reply)) => {
                 closing = Some(reply);
@@ -212,8 +244,31 @@ fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -
             history.sync();
             unsynced = None;
         }
+        history.remove_some();
         history.checkpoint();
     }
+}
+
+/// The starts that wait one after the other, and the job that came after them. Further ones are not looked for behind it:
+/// it may say that one of these has ended.
+fn gather_starts(
+    starts: Vec<Start>,
+    reply: Reply,
+    jobs: &mut mpsc::Receiver<HistoryJob>,
+) -> (Vec<(Vec<Start>, Reply)>, Option<HistoryJob>) {
+    let mut count = starts.len();
+    let mut group = vec![(starts, reply)];
+    while count < MAX_GROUP_STARTS && group.len() < MAX_GROUP_STARTS {
+        match jobs.try_recv() {
+            Ok(HistoryJob::Starts(starts, reply)) => {
+                count += starts.len();
+                group.push((starts, reply));
+            }
+            Ok(other) => return (group, Some(other)),
+            Err(_) => break,
+        }
+    }
+    (group, None)
 }
 
 fn answer_close(closing: Option<Reply>, closed: Result<(), StoreError>) {
@@ -225,5 +280,45 @@ fn answer_close(closing: Option<Reply>, closed: Result<(), StoreError>) {
                 tracing::error!("failed to close the store: {error}");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskhost_core::outcome::{Reason, RunKey};
+    use taskhost_core::ports::{OpenRun, Progress};
+    use taskhost_core::time::Time;
+
+    use super::*;
+
+    fn starts(count: usize) -> Vec<Start> {
+        let progress = Progress::Started { attempt: 1 };
+        let run = OpenRun { key: RunKey::of(Time(1)), reason: Reason::Schedule, trigger: None, revision: 1, progress };
+        vec![Start { task: 1, run }; count]
+    }
+
+    /// The sizes of the calls that share a commit, and whether another job was taken from the queue.
+    fn gathered(jobs: Vec<HistoryJob>) -> (Vec<usize>, bool, usize) {
+        let (sender, mut receiver) = mpsc::channel(jobs.len().max(1));
+        jobs.into_iter().for_each(|job| sender.try_send(job).expect("has room"));
+        let (group, next) = gather_starts(starts(1), oneshot::channel().0, &mut receiver);
+        (group.iter().map(|(starts, _)| starts.len()).collect(), next.is_some(), receiver.len())
+    }
+
+    fn job(count: usize) -> HistoryJob {
+        HistoryJob::Starts(starts(count), oneshot::channel().0)
+    }
+
+    #[test]
+    fn starts_that_wait_share_a_commit_up_to_its_bound() {
+        assert_eq!(gathered(vec![]), (vec![1], false, 0));
+        assert_eq!(gathered(vec![job(2), job(0), job(3)]), (vec![1, 2, 0, 3], false, 0));
+        assert_eq!(gathered(vec![job(MAX_GROUP_STARTS), job(1)]), (vec![1, MAX_GROUP_STARTS], false, 1));
+    }
+
+    #[test]
+    fn starts_do_not_overtake_what_came_before_them() {
+        let record = || HistoryJob::Record(HistoryBatch::default(), oneshot::channel().0);
+        assert_eq!(gathered(vec![job(2), record(), job(3)]), (vec![1, 2], true, 1));
     }
 }

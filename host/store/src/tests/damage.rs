@@ -12,10 +12,10 @@ use crate::OpenError;
 
 async fn stored(dir: &Path) {
     let store = open(dir);
-    store.commit(add(1, "one")).await.expect("added");
-    store.commit(add(2, "two")).await.expect("added");
+    store.commit(vec![add(1, "one")]).await.expect("added");
+    store.commit(vec![add(2, "two")]).await.expect("added");
     let state = UnitState { log_seq: 7, ..UnitState::default() };
-    store.record(HistoryBatch { states: vec![(1, state)], logs: vec![] }).await.expect("recorded");
+    store.record(HistoryBatch { states: vec![(1, state)], ..HistoryBatch::default() }).await.expect("recorded");
     close(store).await;
 }
 
@@ -72,7 +72,7 @@ async fn definitions_cut_off_to_nothing_are_damaged_and_not_new() {
 async fn definitions_moved_away_begin_anew_without_what_their_log_had() {
     let dir = temp_dir();
     let store = open(dir.path());
-    store.commit(add(1, "one")).await.expect("added");
+    store.commit(vec![add(1, "one")]).await.expect("added");
     let copy = crashed(dir.path());
     close(store).await;
     fs::remove_file(copy.path().join("definitions.db")).expect("moves away");
@@ -138,7 +138,10 @@ async fn a_damaged_history_is_set_aside_and_the_definitions_run() {
             faults.len() == 1 && faults[0].ends_with(&format!("the file was kept as {}", aside[0].display())),
             "{faults:?}"
         );
-        store.record(HistoryBatch { states: vec![(1, UnitState::default())], logs: vec![] }).await.expect("recorded");
+        store
+            .record(HistoryBatch { states: vec![(1, UnitState::default())], ..HistoryBatch::default() })
+            .await
+            .expect("recorded");
         close(store).await;
     }
 }
@@ -149,7 +152,7 @@ async fn a_history_found_damaged_while_running_is_set_aside_then() {
     stored(dir.path()).await;
     let store = open(dir.path());
     let state = UnitState { log_seq: 8, ..UnitState::default() };
-    let batch = HistoryBatch { states: vec![(1, state.clone())], logs: vec![] };
+    let batch = HistoryBatch { states: vec![(1, state.clone())], ..HistoryBatch::default() };
     store.record(batch.clone()).await.expect("recorded");
     store.read_logs(1, 0, 10).await.expect("a reader that is connected");
     // Into the log, and with it out of the page cache, so that the next batch reads from the file.
@@ -163,9 +166,12 @@ async fn a_history_found_damaged_while_running_is_set_aside_then() {
         .expect("changes the file, so that the writer's page cache is dropped");
     overwrite_pages(&dir.path().join("history.db"));
 
-    store.record(batch).await.expect("recorded in a new one");
+    store.record_starts(vec![start(1, 10)]).await.expect("recorded in a new one");
     assert_eq!(set_aside(dir.path()).len(), 1);
-    assert_eq!(load(&store).tasks[0].state, state);
+    store.record(batch).await.expect("recorded in the same");
+    assert_eq!(set_aside(dir.path()).len(), 1);
+    let loaded = load(&store).tasks.remove(0);
+    assert_eq!((loaded.state, loaded.starts), (state, vec![start(1, 10).run]));
     store.read_logs(1, 0, 10).await.expect("a reader of the new one");
     assert_eq!(store.faults().len(), 1, "{:?}", store.faults());
     close(store).await;

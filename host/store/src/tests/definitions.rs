@@ -1,4 +1,4 @@
-//! Changes of definitions: durable when answered, each alone in failing.
+//! Changes of definitions: durable when answered, whole or not at all, each call alone in failing.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -8,18 +8,18 @@ use taskhost_core::ports::{Store, StoreError};
 use tokio::task::JoinSet;
 
 use super::*;
+use crate::OpenError;
 use crate::definitions::WAL_BYTES;
-use crate::{MAX_REVISIONS, OpenError};
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_crash() {
     let dir = temp_dir();
     let store = open(dir.path());
     let kept = definition(u64::MAX, "kept");
-    store.commit(add(kept.id, "kept")).await.expect("added");
-    store.commit(add(2, "gone")).await.expect("added");
-    store.commit(edit(&kept, &["new"])).await.expect("edited");
-    store.commit(delete(2, "gone", 2)).await.expect("deleted");
+    store.commit(vec![add(kept.id, "kept")]).await.expect("added");
+    store.commit(vec![add(2, "gone")]).await.expect("added");
+    store.commit(vec![edit(&kept, &["new"])]).await.expect("edited");
+    store.commit(vec![delete(2, "gone", 2)]).await.expect("deleted");
 
     let copy = crashed(dir.path());
     let found = only_task(&open(copy.path()));
@@ -33,7 +33,7 @@ async fn a_closed_store_opens_with_the_same_definitions_in_order_of_name() {
     let dir = temp_dir();
     let store = open(dir.path());
     for (id, text) in [(1, "b"), (2, "c"), (3, "a")] {
-        store.commit(add(id, text)).await.expect("added");
+        store.commit(vec![add(id, text)]).await.expect("added");
     }
     let before: Vec<_> = load(&store).tasks.into_iter().map(|task| task.definition).collect();
     assert_eq!(before, [definition(3, "a"), definition(1, "b"), definition(2, "c")]);
@@ -52,7 +52,7 @@ async fn a_thousand_changes_at_once_are_all_answered() {
     let store = open(dir.path());
     let mut changes = JoinSet::new();
     for id in 0..1000 {
-        changes.spawn(store.commit(add(id, &format!("task-{id:04}"))));
+        changes.spawn(store.commit(vec![add(id, &format!("task-{id:04}"))]));
     }
     while let Some(answer) = changes.join_next().await {
         answer.expect("no panic").expect("added");
@@ -68,8 +68,8 @@ async fn of_a_hundred_adds_of_one_name_one_succeeds_and_the_rest_fail_alone() {
     let store = open(dir.path());
     let mut changes = JoinSet::new();
     for id in 0..100 {
-        changes.spawn(store.commit(add(id, "same")));
-        changes.spawn(store.commit(add(1000 + id, &format!("own-{id}"))));
+        changes.spawn(store.commit(vec![add(id, "same")]));
+        changes.spawn(store.commit(vec![add(1000 + id, &format!("own-{id}"))]));
     }
     let mut refused = Vec::new();
     while let Some(answer) = changes.join_next().await {
@@ -85,7 +85,7 @@ async fn a_change_that_contradicts_what_is_stored_is_refused_and_leaves_nothing(
     let dir = temp_dir();
     let store = open(dir.path());
     let first = definition(1, "first");
-    store.commit(add(1, "first")).await.expect("added");
+    store.commit(vec![add(1, "first")]).await.expect("added");
     let stale = Definition { revision: 7, ..first.clone() };
     for (refused, words) in [
         (add(1, "other"), "the id of the new task `other` is taken"),
@@ -94,40 +94,12 @@ async fn a_change_that_contradicts_what_is_stored_is_refused_and_leaves_nothing(
         (delete(2, "none", 1), "no task `none` with this id is stored"),
         (delete(1, "other", 1), "no task `other` with this id is stored"),
     ] {
-        assert_eq!(store.commit(refused).await.expect_err("contradicts").to_string(), words);
+        assert_eq!(store.commit(vec![refused]).await.expect_err("contradicts").to_string(), words);
     }
     close(store).await;
     let conn = Connection::open(dir.path().join("definitions.db")).expect("opens");
     let revisions = conn.query_row("SELECT count(*) FROM revisions", [], |row| row.get(0));
     assert_eq!(revisions, Ok(1));
-}
-
-#[tokio::test]
-async fn the_newest_revisions_are_kept_and_outlive_the_task() {
-    let dir = temp_dir();
-    let store = open(dir.path());
-    let mut last = definition(1, "edited");
-    store.commit(add(1, "edited")).await.expect("added");
-    for _ in 0..MAX_REVISIONS + 9 {
-        let next = edit(&last, &["x"]);
-        store.commit(next.clone()).await.expect("edited");
-        last.revision += 1;
-    }
-    store.commit(delete(1, "edited", last.revision + 1)).await.expect("deleted");
-    close(store).await;
-
-    let file = dir.path().join("definitions.db");
-    let revisions = || -> (u32, u32, String) {
-        let conn = Connection::open(&file).expect("opens");
-        let sql = "SELECT count(*), coalesce(max(revision), 0), coalesce(max(kind || ' by ' || by), '') FROM revisions";
-        conn.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).expect("a row")
-    };
-    let (count, newest, words) = revisions();
-    assert_eq!((count, newest), (MAX_REVISIONS + 1, last.revision + 1));
-    assert_eq!(words, r#"edit by {"uid":1000}"#);
-    // The deletion was long ago, by the times of these tests.
-    close(open(dir.path())).await;
-    assert_eq!(revisions().0, 0);
 }
 
 #[tokio::test]
@@ -140,13 +112,13 @@ async fn the_log_is_grown_at_start_and_written_over_from_its_beginning() {
     let args = "x".repeat(16 << 10);
     let mut last: Vec<_> = (0..8).map(|id| definition(id, &format!("task-{id}"))).collect();
     for definition in &last {
-        store.commit(add(definition.id, definition.spec.name.as_str())).await.expect("added");
+        store.commit(vec![add(definition.id, definition.spec.name.as_str())]).await.expect("added");
     }
     let grown = fs::metadata(&log).expect("a log").len();
     assert!(grown >= WAL_BYTES, "{grown}");
     for _ in 0..100 {
         for definition in &mut last {
-            changes.spawn(store.commit(edit(definition, &[&args])));
+            changes.spawn(store.commit(vec![edit(definition, &[&args])]));
             definition.revision += 1;
         }
         while let Some(answer) = changes.join_next().await {
@@ -179,11 +151,13 @@ async fn a_second_daemon_is_refused_with_the_directory_and_the_pid_of_the_first(
 async fn nothing_is_taken_after_closing() {
     let dir = temp_dir();
     let store = open(dir.path());
-    let pending = store.commit(add(1, "late"));
+    let pending = store.commit(vec![add(1, "late")]);
     store.close().await.expect("closes");
     assert!(matches!(pending.await, Err(StoreError::Closed)));
     assert!(matches!(store.record(Default::default()).await, Err(StoreError::Closed)));
+    assert!(matches!(store.record_starts(vec![]).await, Err(StoreError::Closed)));
     assert!(matches!(store.read_logs(1, 0, 1).await, Err(StoreError::Closed)));
+    assert!(matches!(store.host_runs(at(0), at(1)).await, Err(StoreError::Closed)));
 }
 
 #[tokio::test]
@@ -191,7 +165,7 @@ async fn only_the_owner_may_read_a_data_directory() {
     let dir = temp_dir();
     let data = dir.path().join("made/here");
     let store = open(&data);
-    store.commit(add(1, "a")).await.expect("added");
+    store.commit(vec![add(1, "a")]).await.expect("added");
     store.record(Default::default()).await.expect("recorded");
     let mode = |path: &str| fs::metadata(data.join(path)).expect("is there").permissions().mode() & 0o777;
     assert_eq!((mode(""), mode("plugins")), (0o700, 0o700));

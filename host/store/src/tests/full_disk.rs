@@ -55,7 +55,7 @@ async fn a_full_disk_refuses_changes_until_there_is_room_and_needs_no_restart() 
 async fn on_a_small_disk(dir: &Path) {
     let data = dir.join("data");
     let store = open(&data);
-    store.commit(add(0, "before")).await.expect("added");
+    store.commit(vec![add(0, "before")]).await.expect("added");
     let filler = dir.join("filler");
     let mut file = File::create(&filler).expect("creates");
     while file.write_all(&[1; 4096]).is_ok() {}
@@ -70,7 +70,7 @@ async fn on_a_small_disk(dir: &Path) {
     let mut taken = vec!["before".to_owned()];
     let mut refused = 0;
     for id in 1..=400 {
-        match store.commit(large(id)).await {
+        match store.commit(vec![large(id)]).await {
             Ok(()) => taken.push(format!("task-{id:03}")),
             Err(StoreError::Full(_)) => refused += 1,
             Err(other) => panic!("not told as full: {other}"),
@@ -86,9 +86,14 @@ async fn on_a_small_disk(dir: &Path) {
         failed: false,
         data: vec![0; 512 << 10],
     };
-    let batch =
-        HistoryBatch { states: vec![], logs: (0..64).map(|seq| LogChunk { task: seq, ..chunk(seq) }).collect() };
+    let batch = HistoryBatch {
+        logs: (0..64).map(|seq| LogChunk { task: seq, ..chunk(seq) }).collect(),
+        ..HistoryBatch::default()
+    };
     assert!(matches!(store.record(batch.clone()).await, Err(StoreError::Full(_))));
+    // More than the log has room for, which was grown before.
+    let starts: Vec<_> = (0..500_000).map(|second| start(0, second)).collect();
+    assert!(matches!(store.record_starts(starts).await, Err(StoreError::Full(_))));
     let wasm = bytes::Bytes::from(vec![0; 1 << 20]);
     let facts = PluginFacts {
         sha256: Sha256(sha2::Sha256::digest(&wasm).into()),
@@ -105,14 +110,19 @@ async fn on_a_small_disk(dir: &Path) {
 
     fs::remove_file(&filler).expect("makes room");
     drop(file);
-    store.commit(add(1000, "zz-after")).await.expect("added without a restart");
+    store.commit(vec![add(1000, "zz-after")]).await.expect("added without a restart");
     taken.push("zz-after".to_owned());
-    store.record(HistoryBatch { states: vec![], logs: vec![chunk(1)] }).await.expect("recorded without a restart");
+    store
+        .record(HistoryBatch { logs: vec![chunk(1)], ..HistoryBatch::default() })
+        .await
+        .expect("recorded without a restart");
+    store.record_starts(vec![start(0, 1)]).await.expect("recorded without a restart");
     store.put_plugin(facts, Time(1), wasm).await.expect("stored without a restart");
     assert_eq!(store.faults(), Vec::<String>::new());
     assert_eq!(names(&store), taken);
     close(store).await;
     let store = open(&data);
     assert_eq!(names(&store), taken);
+    assert_eq!(load(&store).tasks[0].starts, [start(0, 1).run]);
     close(store).await;
 }

@@ -21,7 +21,7 @@ fn chunk(task: TaskId, first_seq: u64, lines: u32) -> LogChunk {
 }
 
 fn logs(logs: Vec<LogChunk>) -> HistoryBatch {
-    HistoryBatch { states: vec![], logs }
+    HistoryBatch { logs, ..HistoryBatch::default() }
 }
 
 fn state(successes: u64) -> UnitState {
@@ -39,9 +39,9 @@ async fn seqs(store: &SqliteStore, task: TaskId, after_seq: u64, lines: usize) -
 async fn the_newest_state_of_each_task_is_loaded_after_a_crash() {
     let dir = temp_dir();
     let store = open(dir.path());
-    store.commit(add(1, "a")).await.expect("added");
-    store.commit(add(u64::MAX, "b")).await.expect("added");
-    let batch = |states| HistoryBatch { states, logs: vec![] };
+    store.commit(vec![add(1, "a")]).await.expect("added");
+    store.commit(vec![add(u64::MAX, "b")]).await.expect("added");
+    let batch = |states| HistoryBatch { states, ..HistoryBatch::default() };
     store.record(batch(vec![(1, state(1)), (u64::MAX, state(2))])).await.expect("recorded");
     store.record(batch(vec![(1, state(3))])).await.expect("recorded");
     let copy = crashed(dir.path());
@@ -55,10 +55,13 @@ async fn lines_are_numbered_on_from_the_newest_stored_one_even_if_a_crash_lost_t
     let dir = temp_dir();
     let store = open(dir.path());
     for (id, name) in [(1, "a"), (2, "b"), (u64::MAX, "c")] {
-        store.commit(add(id, name)).await.expect("added");
+        store.commit(vec![add(id, name)]).await.expect("added");
     }
-    let batch =
-        HistoryBatch { states: vec![(2, state(100))], logs: vec![chunk(1, 11, 10), chunk(1, 1, 10), chunk(2, 1, 10)] };
+    let batch = HistoryBatch {
+        states: vec![(2, state(100))],
+        logs: vec![chunk(1, 11, 10), chunk(1, 1, 10), chunk(2, 1, 10)],
+        ..HistoryBatch::default()
+    };
     store.record(batch).await.expect("recorded");
     store.record(logs(vec![chunk(u64::MAX, 5, 2)])).await.expect("recorded");
     let copy = crashed(dir.path());
@@ -112,7 +115,7 @@ async fn a_quota_counts_what_was_there_before_a_restart() {
     let data = vec![7; 64 << 10];
     let large = |seq| LogChunk { data: data.clone(), ..chunk(1, seq, 1) };
     let store = open(dir.path());
-    store.commit(add(1, "a")).await.expect("added");
+    store.commit(vec![add(1, "a")]).await.expect("added");
     store.record(logs((1..=15).map(large).collect())).await.expect("recorded");
     close(store).await;
     let store = open(dir.path());
@@ -132,20 +135,46 @@ async fn lines_that_are_too_old_go_with_the_next_ones() {
     close(store).await;
 }
 
+/// Something of everything that a task may have.
+fn of_everything(tasks: impl Iterator<Item = TaskId> + Clone) -> HistoryBatch {
+    HistoryBatch {
+        states: tasks.clone().map(|task| (task, state(1))).collect(),
+        records: tasks.clone().map(|task| (task, record(10, Outcome::Error))).collect(),
+        logs: tasks.flat_map(|task| [chunk(task, 1, 1), chunk(task, 2, 1)]).collect(),
+        ..HistoryBatch::default()
+    }
+}
+
 #[tokio::test]
-async fn deletion_takes_state_and_logs_along_and_late_batches_do_not_bring_them_back() {
+async fn deletion_takes_all_of_a_task_along_and_late_batches_do_not_bring_it_back() {
     let dir = temp_dir();
     let store = open(dir.path());
-    let batch = HistoryBatch { states: vec![(1, state(1)), (2, state(2))], logs: vec![chunk(1, 1, 1), chunk(2, 1, 1)] };
-    store.commit(add(1, "gone")).await.expect("added");
-    store.commit(add(2, "stays")).await.expect("added");
+    let batch = of_everything([1, 2].into_iter());
+    let starts = vec![start(1, 10), start(2, 10)];
+    store.commit(vec![add(1, "gone"), add(2, "stays")]).await.expect("added");
     store.record(batch.clone()).await.expect("recorded");
-    store.commit(delete(1, "gone", 2)).await.expect("deleted");
+    store.record_starts(starts.clone()).await.expect("recorded");
+    store.commit(vec![delete(1, "gone", 2)]).await.expect("deleted");
     store.record(batch).await.expect("recorded");
+    store.record_starts(starts).await.expect("recorded");
     assert_eq!(seqs(&store, 1, 0, 10).await, Vec::<u64>::new());
-    assert_eq!(seqs(&store, 2, 0, 10).await, [1]);
+    assert_eq!(seqs(&store, 2, 0, 10).await, [1, 2]);
     close(store).await;
-    assert_eq!(rows(dir.path()), (vec![2], vec![2]));
+    assert_eq!(rows(dir.path()), [vec![2], vec![2], vec![2, 2], vec![2]]);
+}
+
+#[tokio::test]
+async fn a_task_with_many_records_leaves_none() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    store.commit(vec![add(1, "gone"), add(2, "stays")]).await.expect("added");
+    for task in [1, 2] {
+        let many = (0..1500).map(|second| record(second, Outcome::Success));
+        store.record(records(task, many)).await.expect("recorded");
+    }
+    store.commit(vec![delete(1, "gone", 2)]).await.expect("deleted");
+    close(store).await;
+    assert_eq!(rows(dir.path())[3], [2; 1500]);
 }
 
 #[tokio::test]
@@ -153,24 +182,25 @@ async fn what_deleted_tasks_left_at_a_crash_is_removed_at_the_next_start() {
     let dir = temp_dir();
     let store = open(dir.path());
     let tasks = [1, 2, 3, u64::MAX, 1 << 63];
-    store.commit(add(2, "stays")).await.expect("added");
-    let states = tasks.map(|task| (task, state(task))).to_vec();
-    // One of them with nothing but logs.
-    let chunks = [77].iter().chain(&tasks).flat_map(|task| [chunk(*task, 1, 1), chunk(*task, 2, 1)]).collect();
-    store.record(HistoryBatch { states, logs: chunks }).await.expect("recorded");
+    store.commit(vec![add(2, "stays")]).await.expect("added");
+    store.record(of_everything(tasks.into_iter())).await.expect("recorded");
+    store.record_starts(tasks.map(|task| start(task, 10)).to_vec()).await.expect("recorded");
+    // Some with nothing but one thing.
+    store.record(logs(vec![chunk(76, 1, 1)])).await.expect("recorded");
+    store.record(records(77, [record(10, Outcome::Success)])).await.expect("recorded");
+    store.record_starts(vec![start(78, 10)]).await.expect("recorded");
     close(store).await;
-    assert_eq!(rows(dir.path()).0.len(), 5);
+    assert_eq!(rows(dir.path()).map(|tasks| tasks.len()), [5, 6, 11, 6]);
     close(open(dir.path())).await;
-    assert_eq!(rows(dir.path()), (vec![2], vec![2, 2]));
+    assert_eq!(rows(dir.path()), [vec![2], vec![2], vec![2, 2], vec![2]]);
 }
 
-/// The tasks of all states and all chunks.
-fn rows(dir: &Path) -> (Vec<i64>, Vec<i64>) {
+/// The tasks of all states, starts, chunks and records.
+fn rows(dir: &Path) -> [Vec<i64>; 4] {
     let conn = Connection::open(dir.join("history.db")).expect("opens");
-    let tasks = |sql| -> Vec<i64> {
-        let mut statement = conn.prepare(sql).expect("a statement");
+    ["unit_state", "starts", "log_chunks", "runs"].map(|table| {
+        let mut statement = conn.prepare(&format!("SELECT task FROM {table}")).expect("a statement");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
-    };
-    (tasks("SELECT task FROM unit_state"), tasks("SELECT task FROM log_chunks"))
+    })
 }

@@ -5,15 +5,20 @@ mod definitions;
 mod full_disk;
 mod history;
 mod plugins;
+mod revisions;
+mod runs;
 mod speed;
+mod starts;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
 use taskhost_core::name::TaskName;
-use taskhost_core::outcome::TaskId;
-use taskhost_core::ports::{Actor, Change, ChangeKind, Definition, Loaded, LoadedTask, Store};
+use taskhost_core::outcome::{Outcome, Reason, RunKey, RunRecord, Span, TaskId};
+use taskhost_core::ports::{
+    Actor, Change, ChangeKind, Definition, HistoryBatch, Loaded, LoadedTask, OpenRun, Pause, Progress, Start, Store,
+};
 use taskhost_core::spec::TaskSpec;
 use taskhost_core::time::Time;
 use tempfile::TempDir;
@@ -59,7 +64,8 @@ fn name(text: &str) -> TaskName {
 
 fn definition(id: TaskId, text: &str) -> Definition {
     let spec = Arc::new(TaskSpec::new(name(text)));
-    Definition { id, revision: 1, spec, added_at: Time(1_000 + id.cast_signed()), due_at_once: id % 2 == 1 }
+    let added_at = Time(1_000 + id.cast_signed());
+    Definition { id, revision: 1, spec, added_at, due_at_once: id % 2 == 1, paused: None }
 }
 
 fn change(kind: ChangeKind) -> Change {
@@ -79,8 +85,64 @@ fn edit(definition: &Definition, args: &[&str]) -> Change {
     }))
 }
 
+fn pause(definition: &Definition, pause: Pause) -> Change {
+    let revision = definition.revision + 1;
+    change(ChangeKind::Pause(Definition { revision, paused: Some(pause), ..definition.clone() }))
+}
+
+fn resume(definition: &Definition) -> Change {
+    let revision = definition.revision + 1;
+    change(ChangeKind::Resume(Definition { revision, paused: None, ..definition.clone() }))
+}
+
+fn a_pause() -> Pause {
+    Pause { since: Time(7), until: Some(Time(8)), note: Some("maintenance".to_owned()), by: Actor::Uid(1000) }
+}
+
 fn delete(id: TaskId, text: &str, revision: u32) -> Change {
     change(ChangeKind::Delete { id, name: name(text), revision })
+}
+
+/// The record of a run of its own, `second` seconds after the epoch.
+fn record(second: i64, outcome: Outcome) -> RunRecord {
+    RunRecord {
+        key: RunKey::of(at(second)),
+        reason: Reason::Schedule,
+        outcome,
+        attempts: 1,
+        revision: 2,
+        lateness_us: Some(7),
+        took_us: 8,
+        span: None,
+        more: None,
+    }
+}
+
+/// The record of successes of every second, both ends with it.
+fn span(first: i64, last: i64) -> RunRecord {
+    let span = Span {
+        first_due: at(first),
+        times: (last - first + 1).cast_unsigned(),
+        took_total_us: 9,
+        took_max_us: 10,
+        lateness_max_us: 11,
+    };
+    RunRecord { span: Some(Box::new(span)), ..record(last, Outcome::Success) }
+}
+
+fn records(task: TaskId, records: impl IntoIterator<Item = RunRecord>) -> HistoryBatch {
+    let records = records.into_iter().map(|record| (task, record)).collect();
+    HistoryBatch { records, ..HistoryBatch::default() }
+}
+
+fn at(second: i64) -> Time {
+    Time(second * 1_000_000_000)
+}
+
+fn start(task: TaskId, second: i64) -> Start {
+    let progress = Progress::Started { attempt: 1 };
+    let run = OpenRun { key: RunKey::of(at(second)), reason: Reason::Schedule, trigger: None, revision: 1, progress };
+    Start { task, run }
 }
 
 fn load(store: &SqliteStore) -> Loaded {

@@ -5,8 +5,8 @@ use std::io::{Seek, Write};
 use std::time::{Duration, Instant};
 
 use taskhost_core::log::LogChunk;
-use taskhost_core::outcome::{Outcome, Reason, RunRecord};
-use taskhost_core::ports::{HistoryBatch, Store, UnitState};
+use taskhost_core::outcome::{Outcome, Reason, RunKey, RunRecord};
+use taskhost_core::ports::{HistoryBatch, HostRun, RunsQuery, Store, UnitState};
 use tokio::task::JoinSet;
 
 use super::*;
@@ -25,7 +25,7 @@ fn text(number: u64) -> String {
 async fn add_all(store: &SqliteStore) {
     let mut changes = JoinSet::new();
     for number in 0..TASKS {
-        changes.spawn(store.commit(add(id(number), &text(number))));
+        changes.spawn(store.commit(vec![add(id(number), &text(number))]));
     }
     while let Some(answer) = changes.join_next().await {
         answer.expect("no panic").expect("added");
@@ -64,7 +64,7 @@ async fn speed_of_commits() {
     let mut times = Vec::new();
     for number in 0..1000 {
         let began = Instant::now();
-        store.commit(add(number, &text(number))).await.expect("added");
+        store.commit(vec![add(number, &text(number))]).await.expect("added");
         times.push(began.elapsed());
     }
     eprintln!("one commit after the other (median, p99): {:?}", median(times));
@@ -85,13 +85,14 @@ async fn speed_of_a_restart_and_of_history() {
     let store = open(dir.path());
     add_all(&store).await;
     let record = |due| RunRecord {
-        due: Time(due),
+        key: RunKey::of(Time(due)),
         reason: Reason::Schedule,
         outcome: Outcome::Success,
         attempts: 1,
         revision: 1,
         lateness_us: Some(100),
         took_us: 50,
+        span: None,
         more: None,
     };
     for second in 1..=10 {
@@ -109,7 +110,7 @@ async fn speed_of_a_restart_and_of_history() {
             data: vec![7; 64],
         };
         let states = (0..TASKS).map(|number| (id(number), state.clone())).collect();
-        let batch = HistoryBatch { states, logs: (0..TASKS).map(chunk).collect() };
+        let batch = HistoryBatch { states, logs: (0..TASKS).map(chunk).collect(), ..HistoryBatch::default() };
         let began = Instant::now();
         store.record(batch).await.expect("recorded");
         eprintln!("a batch of {TASKS} states and {TASKS} chunks: {:?}", began.elapsed());
@@ -122,11 +123,90 @@ async fn speed_of_a_restart_and_of_history() {
         let opened = began.elapsed();
         assert_eq!(load(&store).tasks.len(), TASKS as usize);
         let loaded = began.elapsed();
-        store.commit(add(1, "first")).await.expect("added");
+        store.commit(vec![add(1, "first")]).await.expect("added");
         eprintln!(
             "after {words}: opened in {opened:?}, {TASKS} tasks in {loaded:?}, a first commit in {:?}",
             began.elapsed()
         );
         close(store).await;
     }
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn speed_of_records_and_starts() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    add_all(&store).await;
+    let time = async |words: &str, each: u64, batches: Vec<HistoryBatch>| {
+        let mut times = Vec::new();
+        for batch in batches {
+            let began = Instant::now();
+            store.record(batch).await.expect("recorded");
+            times.push(began.elapsed());
+        }
+        let first = times[0];
+        let (median, most) = median(times);
+        eprintln!("{words}: first {first:?}, median {median:?} ({:?} each), p99 {most:?}", median / each as u32);
+    };
+    let of_all = |record: RunRecord| HistoryBatch {
+        records: (0..TASKS).map(|number| (id(number), record.clone())).collect(),
+        ..HistoryBatch::default()
+    };
+    let grown = (11..40).map(|last| of_all(span(10, last))).collect();
+    time("a batch of 10,000 spans that grow", TASKS, grown).await;
+    let failed = (50..80).map(|second| of_all(record(second, Outcome::Error))).collect();
+    time("a batch of 10,000 new records of failures", TASKS, failed).await;
+    let one = |range: std::ops::Range<i64>| records(id(1), range.map(|second| record(second, Outcome::Error)));
+    time("a batch of 1,000 failures of one task", 1000, (1..5).map(|k| one(1000 * k..1000 * (k + 1))).collect()).await;
+    let host = |seen| HistoryBatch {
+        host: Some(HostRun { started: at(1), seen: at(seen), stopped: None, claimed: at(seen) }),
+        ..HistoryBatch::default()
+    };
+    time("what is said of the host", 1, (0..500).map(host).collect()).await;
+
+    let mut times = Vec::new();
+    for number in 0..1000 {
+        let began = Instant::now();
+        store.record_starts(vec![start(id(number), 1)]).await.expect("recorded");
+        times.push(began.elapsed());
+    }
+    eprintln!("one start after the other (median, p99): {:?}", median(times));
+    for at_once in [100, 1000, 10_000] {
+        let mut calls = JoinSet::new();
+        let began = Instant::now();
+        for number in 0..at_once {
+            calls.spawn(store.record_starts(vec![start(id(number), 2)]));
+        }
+        while let Some(answer) = calls.join_next().await {
+            answer.expect("no panic").expect("recorded");
+        }
+        eprintln!("{at_once} calls with a start at once: {:?}", began.elapsed());
+    }
+    let began = Instant::now();
+    store.record_starts((0..TASKS).map(|number| start(id(number), 3)).collect()).await.expect("recorded");
+    eprintln!("{TASKS} starts in one call: {:?}", began.elapsed());
+
+    // Starts beside the batches of a busy host.
+    let mut times = Vec::new();
+    for second in 100..120 {
+        let batch = tokio::spawn(store.record(of_all(span(90, second))));
+        for number in 0..50 {
+            let began = Instant::now();
+            store.record_starts(vec![start(id(number), second)]).await.expect("recorded");
+            times.push(began.elapsed());
+        }
+        batch.await.expect("no panic").expect("recorded");
+    }
+    times.sort_unstable();
+    let (middle, last) = (times[times.len() / 2], times[times.len() - 1]);
+    eprintln!(
+        "a start while spans are written: median {middle:?}, p95 {:?}, most {last:?}",
+        times[times.len() * 95 / 100]
+    );
+    let began = Instant::now();
+    let query = RunsQuery { task: id(1), from: at(0), until: at(i64::from(u32::MAX)), outcomes: vec![], limit: 100 };
+    assert_eq!(store.runs(query).await.expect("reads").len(), 100);
+    eprintln!("the newest 100 records of a task: {:?}", began.elapsed());
+    close(store).await;
 }

@@ -1,6 +1,7 @@
 -- What the host is told to do. Ids are unsigned 64-bit numbers kept with their bits in SQLite's signed ones; times are
 -- nanoseconds since the Unix epoch; `format` is the version of the JSON beside it.
 
+-- `paused`: since when and why, as JSON.
 CREATE TABLE tasks (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
@@ -8,18 +9,20 @@ CREATE TABLE tasks (
     format INTEGER NOT NULL,
     spec TEXT NOT NULL,
     added_at INTEGER NOT NULL,
-    due_at_once INTEGER NOT NULL
+    due_at_once INTEGER NOT NULL,
+    paused TEXT
 ) STRICT;
 
--- Who changed what when. A deletion has a revision of its own, without a spec.
+-- Who changed what when. A deletion has a revision of its own, without a spec. `paused` is of pauses only.
 CREATE TABLE revisions (
     task INTEGER NOT NULL,
     revision INTEGER NOT NULL,
     at INTEGER NOT NULL,
     by TEXT NOT NULL,
-    kind TEXT NOT NULL CHECK (kind IN ('add', 'edit', 'delete')),
+    kind TEXT NOT NULL CHECK (kind IN ('add', 'edit', 'pause', 'resume', 'delete')),
     format INTEGER NOT NULL,
     spec TEXT,
+    paused TEXT,
     PRIMARY KEY (task, revision)
 ) STRICT, WITHOUT ROWID;
 
