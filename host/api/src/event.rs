@@ -26,6 +26,10 @@ pub enum EventKind {
     TaskAdded,
     /// A task was edited.
     TaskEdited,
+    /// A task was paused, by somebody or after too many failures.
+    TaskPaused,
+    /// A paused task goes on.
+    TaskResumed,
     /// A task was deleted.
     TaskDeleted,
     /// A due time got its outcome.
@@ -46,7 +50,7 @@ pub struct Event {
     /// The task, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<String>,
-    /// Of `task_added`, `task_edited`: the revision that is now in force.
+    /// Of `task_added`, `task_edited`, `task_paused`, `task_resumed`: the revision that is now in force.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
     /// Of `run_finished`.

@@ -39,6 +39,9 @@ pub struct HostInfo {
     pub pool_slots: u64,
     /// Log lines that could not be kept since the host started, say on a full disk.
     pub lost_log_lines: u64,
+    /// Due times whose records could not be kept since the host started.
+    #[serde(default)]
+    pub lost_records: u64,
     /// What is wrong with the host's own store, if anything is: damaged files that were set aside, a full disk.
     #[serde(default)]
     pub faults: Vec<String>,

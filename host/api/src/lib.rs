@@ -8,15 +8,24 @@
 //! carry their unit as a suffix (`_ms`, `_bytes`, `_s`). Every method takes exactly one parameter, which
 //! may be sent bare (`"params": {…}`), or as the only element of an array (`"params": [{…}]`).
 
+mod change;
+mod due;
 mod error;
 mod event;
 mod host;
 mod methods;
 pub mod openrpc;
+mod plain;
 mod plugin;
 mod run;
+mod spec;
 mod task;
 
+pub use change::{
+    Applied, ApplyRequest, BulkAction, BulkDone, BulkRequest, Change, ChangeKind, Changes, ChangesRequest, Difference,
+    PauseRequest, ResumeRequest, TaskChange, TaskChangeKind,
+};
+pub use due::{BackfillRequest, Backfilled, Explanation, NextDue, NextRequest, WhyRequest};
 pub use error::{ErrorCode, ErrorData};
 pub use event::{Event, EventKind, WatchRequest};
 pub use host::{HostInfo, LatenessMs};
@@ -27,10 +36,11 @@ pub use plugin::{
     PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned, PluginRef,
     PluginSelector,
 };
-pub use run::{LogLine, Logs, LogsRequest, Run, RunRequest, Runs, RunsRequest, Started};
+pub use run::{LogLine, Logs, LogsRequest, Run, RunRequest, RunState, Runs, RunsRequest, Span, Started, Trigger};
+pub use spec::{AddRequest, EditRequest, Jitter, Patch, Retry, Schedule, Spec};
 pub use task::{
-    Accepted, AddRequest, AddTask, CancelRequest, Cancelled, DeleteMode, DeleteRequest, DeleteTask, Deleted,
-    EditRequest, GetRequest, ListRequest, ListSort, Schedule, Spec, Task, TaskList,
+    Accepted, AddTask, CancelRequest, Cancelled, DeleteMode, DeleteRequest, DeleteTask, Deleted, GetRequest,
+    ListRequest, ListSort, Paused, Task, TaskList,
 };
 
 /// The TCP port of a host when nothing else is configured: that of the original Go demo.
@@ -47,6 +57,15 @@ pub const MAX_CHUNK_BYTES: usize = 1024 * 1024;
 
 /// The most tasks in one answer of `TaskUnit.List`.
 pub const MAX_LIST_LIMIT: u32 = 1000;
+
+/// The most tasks in one `TaskUnit.Apply`.
+pub const MAX_APPLIED_TASKS: usize = 10_000;
+
+/// The most due times in one answer of `TaskUnit.Next`.
+pub const MAX_NEXT_LIMIT: u32 = 1000;
+
+/// The most changes in one answer of `TaskUnit.Changes`.
+pub const MAX_CHANGES_LIMIT: u32 = 1000;
 
 /// The most calls in one JSON-RPC batch.
 pub const MAX_BATCH_CALLS: usize = 1000;

@@ -5,9 +5,11 @@ use jsonrpsee::core::{RpcResult, SubscriptionResult};
 use jsonrpsee::proc_macros::rpc;
 
 use crate::{
-    Accepted, AddTask, CancelRequest, Cancelled, DeleteTask, EditRequest, Event, GetRequest, HostInfo, ListRequest,
-    Logs, LogsRequest, PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList,
-    PluginPruned, PluginSelector, RunRequest, Runs, RunsRequest, Started, Task, TaskList, WatchRequest,
+    Accepted, AddTask, Applied, ApplyRequest, BackfillRequest, Backfilled, BulkDone, BulkRequest, CancelRequest,
+    Cancelled, Changes, ChangesRequest, DeleteTask, EditRequest, Event, Explanation, GetRequest, HostInfo, ListRequest,
+    Logs, LogsRequest, NextDue, NextRequest, PauseRequest, PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas,
+    PluginInfo, PluginList, PluginPruned, PluginSelector, ResumeRequest, RunRequest, Runs, RunsRequest, Started, Task,
+    TaskList, WatchRequest, WhyRequest,
 };
 
 /// Tasks: what they are, what they did, and what they are doing.
@@ -33,6 +35,22 @@ pub trait TaskUnitApi {
     #[method(name = "TaskUnit.List")]
     async fn list(&self, request: ListRequest) -> RpcResult<TaskList>;
 
+    /// Pauses a task: no due time of it runs until it is resumed. One that is paused stays paused.
+    #[method(name = "TaskUnit.Pause", with_extensions)]
+    async fn pause(&self, request: PauseRequest) -> RpcResult<Task>;
+
+    /// Lets a paused task go on; its phase stays. One that is not paused stays as it is.
+    #[method(name = "TaskUnit.Resume", with_extensions)]
+    async fn resume(&self, request: ResumeRequest) -> RpcResult<Task>;
+
+    /// Does the same with many tasks: with all of them or, if one can't be, with none; the error names that one.
+    #[method(name = "TaskUnit.Bulk", with_extensions)]
+    async fn bulk(&self, request: BulkRequest) -> RpcResult<BulkDone>;
+
+    /// Makes tasks exactly as given: all of them or, if one can't be, none; the error names that one.
+    #[method(name = "TaskUnit.Apply", with_extensions)]
+    async fn apply(&self, request: ApplyRequest) -> RpcResult<Applied>;
+
     /// Runs a task once, now, beside its schedules.
     #[method(name = "TaskUnit.Run", with_extensions)]
     async fn run(&self, request: RunRequest) -> RpcResult<Started>;
@@ -44,6 +62,22 @@ pub trait TaskUnitApi {
     /// The last runs of a task, newest first.
     #[method(name = "TaskUnit.Runs")]
     async fn runs(&self, request: RunsRequest) -> RpcResult<Runs>;
+
+    /// Runs the due times that a task had, or would have had, in a stretch of time, one after the other.
+    #[method(name = "TaskUnit.Backfill", with_extensions)]
+    async fn backfill(&self, request: BackfillRequest) -> RpcResult<Backfilled>;
+
+    /// The last changes of a task, newest first.
+    #[method(name = "TaskUnit.Changes")]
+    async fn changes(&self, request: ChangesRequest) -> RpcResult<Changes>;
+
+    /// Why a task ran at a time, or did not.
+    #[method(name = "TaskUnit.Why")]
+    async fn why(&self, request: WhyRequest) -> RpcResult<Explanation>;
+
+    /// The due times to come, of a task or of schedules that no task has yet.
+    #[method(name = "TaskUnit.Next")]
+    async fn next(&self, request: NextRequest) -> RpcResult<NextDue>;
 
     /// The last log lines of a task, oldest first.
     #[method(name = "TaskUnit.Logs")]

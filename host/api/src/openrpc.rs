@@ -11,10 +11,11 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    Accepted, AddRequest, AddTask, CancelRequest, Cancelled, DeleteRequest, DeleteTask, Deleted, EditRequest,
-    ErrorCode, ErrorData, Event, GetRequest, HostInfo, ListRequest, Logs, LogsRequest, PluginChunk,
-    PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned, PluginSelector, RunRequest,
-    Runs, RunsRequest, Started, Task, TaskList, WatchRequest,
+    Accepted, AddRequest, AddTask, Applied, ApplyRequest, BackfillRequest, Backfilled, BulkDone, BulkRequest,
+    CancelRequest, Cancelled, Changes, ChangesRequest, DeleteRequest, DeleteTask, Deleted, EditRequest, ErrorCode,
+    ErrorData, Event, Explanation, GetRequest, HostInfo, ListRequest, Logs, LogsRequest, NextDue, NextRequest,
+    PauseRequest, PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned,
+    PluginSelector, ResumeRequest, RunRequest, Runs, RunsRequest, Started, Task, TaskList, WatchRequest, WhyRequest,
 };
 
 /// The version of OpenRPC that the document follows.
@@ -119,6 +120,43 @@ const METHODS: &[Method] = {
         method("TaskUnit.List", "The tasks in order of name, a page at a time.", schema::<TaskList>, &[])
             .may_take("filter", schema::<ListRequest>),
         method(
+            "TaskUnit.Pause",
+            "Pauses a task: no due time of it runs until it is resumed. One that is paused stays paused.",
+            schema::<Task>,
+            &[TaskNotFound, SpecInvalid, StorageFailed, StorageFull],
+        )
+        .takes("task", schema::<PauseRequest>),
+        method(
+            "TaskUnit.Resume",
+            "Lets a paused task go on; its phase stays. One that is not paused stays as it is.",
+            schema::<Task>,
+            &[TaskNotFound, SpecInvalid, StorageFailed, StorageFull],
+        )
+        .takes("task", schema::<ResumeRequest>),
+        method(
+            "TaskUnit.Bulk",
+            "Does the same with many tasks: with all of them or, if one can't be, with none; the error names that one.",
+            schema::<BulkDone>,
+            &[
+                TaskNotFound,
+                RunInProgress,
+                RevisionConflict,
+                SpecInvalid,
+                PluginInvalid,
+                PluginNotFound,
+                StorageFailed,
+                StorageFull,
+            ],
+        )
+        .takes("action", schema::<BulkRequest>),
+        method(
+            "TaskUnit.Apply",
+            "Makes tasks exactly as given: all of them or, if one can't be, none; the error names that one.",
+            schema::<Applied>,
+            &[RevisionConflict, SpecInvalid, PluginInvalid, PluginNotFound, StorageFailed, StorageFull],
+        )
+        .takes("tasks", schema::<ApplyRequest>),
+        method(
             "TaskUnit.Run",
             "Runs a task once, now, beside its schedules.",
             schema::<Started>,
@@ -139,6 +177,34 @@ const METHODS: &[Method] = {
             &[TaskNotFound, SpecInvalid, StorageFailed],
         )
         .takes("task", schema::<RunsRequest>),
+        method(
+            "TaskUnit.Backfill",
+            "Runs the due times that a task had, or would have had, in a stretch of time, one after the other.",
+            schema::<Backfilled>,
+            &[TaskNotFound, SpecInvalid, StorageFailed, StorageFull],
+        )
+        .takes("backfill", schema::<BackfillRequest>),
+        method(
+            "TaskUnit.Changes",
+            "The last changes of a task, newest first.",
+            schema::<Changes>,
+            &[TaskNotFound, SpecInvalid, StorageFailed],
+        )
+        .takes("task", schema::<ChangesRequest>),
+        method(
+            "TaskUnit.Why",
+            "Why a task ran at a time, or did not.",
+            schema::<Explanation>,
+            &[TaskNotFound, SpecInvalid, StorageFailed],
+        )
+        .takes("task", schema::<WhyRequest>),
+        method(
+            "TaskUnit.Next",
+            "The due times to come, of a task or of schedules that no task has yet.",
+            schema::<NextDue>,
+            &[TaskNotFound, SpecInvalid],
+        )
+        .takes("of", schema::<NextRequest>),
         method(
             "TaskUnit.Logs",
             "The last log lines of a task, oldest first.",

@@ -4,9 +4,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::task::{also_plain_name, is_false};
+use crate::plain::also_plain_name;
+use crate::spec::is_false;
 
-/// What became of one due time.
+/// What became of one due time, or of several in a row that went alike.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Run {
     /// The idempotency key: the same for every attempt.
@@ -15,6 +16,11 @@ pub struct Run {
     pub task: String,
     /// `schedule`, `manual`, `catch_up`, `backfill` or `triggered`.
     pub reason: String,
+    /// Of a triggered run, the run that did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<Trigger>,
+    /// How far it is.
+    pub state: RunState,
     /// The due time; of a manual run, when it was asked for.
     pub due: Timestamp,
     /// When the last attempt began; absent when none did.
@@ -37,6 +43,9 @@ pub struct Run {
     pub lateness_ms: Option<f64>,
     /// How many attempts were made.
     pub attempts: u32,
+    /// While it is `retrying`, when the next attempt begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt: Option<Timestamp>,
     /// The summary that the guest returned, at most 4 KiB.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<String>,
@@ -45,6 +54,45 @@ pub struct Run {
     pub plugin_sha256: Option<String>,
     /// The revision of the task that ran.
     pub revision: u64,
+    /// Of a record that stands for several due times in a row, what they are; the members of the run are those of the newest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
+}
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunState {
+    /// It waits for another run of its task to end.
+    Queued,
+    /// An attempt is going on.
+    Running,
+    /// An attempt failed, and another one follows.
+    Retrying,
+    /// It has an outcome.
+    Ended,
+}
+
+/// What triggered a run: the end of a run of another task.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Trigger {
+    /// That task.
+    pub task: String,
+    pub run_id: String,
+    pub outcome: String,
+}
+
+/// Due times in a row that went alike.
+#[derive(Clone, Copy, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
+pub struct Span {
+    /// The oldest of them.
+    pub first_due: Timestamp,
+    /// How many they are, the newest with them; 2 or more.
+    pub times: u64,
+    /// How long the last attempts took; 0 where nothing ran.
+    pub took_mean_ms: f64,
+    pub took_max_ms: f64,
+    pub lateness_max_ms: f64,
 }
 
 /// The parameter of `TaskUnit.Run`: an object, or a plain name.
@@ -56,14 +104,17 @@ pub struct RunRequest {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub wait: bool,
+    /// What happens if a run is going on, in place of the task's own policy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<String>,
 }
 
-also_plain_name!(RunRequest { wait: bool });
+also_plain_name!(RunRequest { wait: bool, overlap: Option<String> });
 
 /// The answer of `TaskUnit.Run`.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Started {
-    /// The run: finished if `wait` was asked for.
+    /// The run: ended if `wait` was asked for; it may be queued else.
     pub run: Run,
 }
 
@@ -75,17 +126,35 @@ pub struct RunsRequest {
     /// At most this many, 1 to 1000; 20 by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
-    /// Only runs with this outcome.
+    /// Only runs with one of these outcomes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcomes: Option<Vec<String>>,
+    /// Only runs with this outcome, beside `outcomes`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// Only due times from this one on (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Only due times before this one (RFC 3339).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<String>,
 }
 
-also_plain_name!(RunsRequest { limit: Option<u32>, outcome: Option<String> });
+also_plain_name!(RunsRequest {
+    limit: Option<u32>,
+    outcomes: Option<Vec<String>>,
+    outcome: Option<String>,
+    from: Option<String>,
+    until: Option<String>,
+});
 
 /// The last runs of a task, newest first.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Runs {
     pub runs: Vec<Run>,
+    /// How many records of the task were lost before they were stored, with a full disk, say.
+    #[serde(default)]
+    pub history_lost: u64,
 }
 
 /// The parameter of `TaskUnit.Logs`: an object, or a plain name.

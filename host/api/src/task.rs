@@ -8,48 +8,9 @@ use schemars::JsonSchema;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::{PluginRef, Run};
-
-/// The most of a label's key that an error repeats, in characters; a key that a host accepts is no longer.
-const MAX_TOLD_KEY_CHARS: usize = 63;
-
-/// The definition of a task. A member that is absent has its default, which `TaskUnit.Get` with `effective` shows.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Spec {
-    /// 1 to 128 bytes.
-    pub name: String,
-    /// What it runs; the built-in `ticker` by default.
-    #[serde(default)]
-    pub plugin: PluginRef,
-    /// When it runs; `[{"every": "1s"}]` by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedules: Option<Vec<Schedule>>,
-    /// How long one attempt may take, as a duration; `"1m"` by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<String>,
-    /// How much linear memory one attempt may have; 128 MiB by default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    /// What happens when a due time comes while a run is going on: `"skip"`, the default.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overlap: Option<String>,
-    /// Free pairs to select tasks by.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "labels")]
-    pub labels: Option<BTreeMap<String, String>>,
-    /// The guest's arguments, without its own name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub args: Option<Vec<String>>,
-}
-
-/// When a task runs. Exactly one member is set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Schedule {
-    /// A fixed rate, as a duration from `"10ms"` to ten years, anchored at the time of adding.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub every: Option<String>,
-}
+use crate::Run;
+use crate::plain::{also_plain_name, name_or_object};
+use crate::spec::{AddRequest, Spec, is_false};
 
 /// A task as the host has it.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
@@ -60,6 +21,9 @@ pub struct Task {
     pub revision: u64,
     /// `idle`, `running` or `paused`.
     pub state: String,
+    /// Of a paused task, since when and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<Paused>,
     /// The anchor of its `every` schedules.
     pub added_at: Timestamp,
     /// The next due time; absent when there is none.
@@ -70,9 +34,28 @@ pub struct Task {
     pub last_run: Option<Run>,
     /// How many due times ended with each outcome since the task was added.
     pub counts: BTreeMap<String, u64>,
+    /// How many runs in a row have failed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub failures: u64,
+    /// How many due times are still to be made up for.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub backlog: u64,
     /// Why the task can't run, when it can't: its plugin's file is damaged, say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+}
+
+/// Why a task is paused: no due time of it runs meanwhile.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct Paused {
+    pub since: Timestamp,
+    /// When it goes on by itself; absent if only `TaskUnit.Resume` ends it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Who paused it: `uid 1000`, or `the host`.
+    pub by: String,
 }
 
 /// The parameter of `TaskUnit.Add`: a plain name, as the original demo sends, or a definition.
@@ -84,68 +67,6 @@ pub enum AddTask {
     Name(String),
     /// Answered with the task.
     Spec(Box<AddRequest>),
-}
-
-/// The definition of a task to add, member for member a [`Spec`], with how to add it.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AddRequest {
-    pub name: String,
-    #[serde(default)]
-    pub plugin: PluginRef,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub schedules: Option<Vec<Schedule>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeout: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub memory_bytes: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub overlap: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "labels")]
-    pub labels: Option<BTreeMap<String, String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub args: Option<Vec<String>>,
-    /// Whether the first due time is the time of adding, and not one interval later.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub now: bool,
-    /// Whether a task of this name is edited to be exactly this, instead of being refused.
-    #[serde(default, skip_serializing_if = "is_false")]
-    pub replace: bool,
-}
-
-impl AddRequest {
-    /// The definition alone.
-    pub fn into_spec(self) -> Spec {
-        let Self { name, plugin, schedules, timeout, memory_bytes, overlap, labels, args, now: _, replace: _ } = self;
-        Spec { name, plugin, schedules, timeout, memory_bytes, overlap, labels, args }
-    }
-}
-
-/// The parameter of `TaskUnit.Edit`: a patch. An absent member stays, `null` takes its default again.
-#[derive(Clone, Debug, Default, PartialEq, JsonSchema, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct EditRequest {
-    /// The task.
-    pub name: String,
-    /// Refuse unless the task has this revision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub if_revision: Option<u64>,
-    /// The plugin to run from the next run on; a run in progress finishes on the old one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub plugin: Option<PluginRef>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub schedules: Option<Option<Vec<Schedule>>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub timeout: Option<Option<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub memory_bytes: Option<Option<u64>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub overlap: Option<Option<String>>,
-    /// Labels to set; `null` as a value takes the label away, `null` for the member takes all.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given_labels")]
-    pub labels: Option<Option<BTreeMap<String, Option<String>>>>,
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "given")]
-    pub args: Option<Option<Vec<String>>>,
 }
 
 /// What becomes of a run in progress when its task is deleted.
@@ -262,91 +183,6 @@ pub struct Cancelled {
     pub run_id: String,
 }
 
-pub(crate) fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// Tells `null` (given, empty) from an absent member (not given).
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(deserializer).map(Some)
-}
-
-/// Reads labels, each of which may be given once: which of two was meant, nobody can tell.
-fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
-    Ok(Option::<Labels<_>>::deserialize(deserializer)?.map(|Labels(labels)| labels))
-}
-
-/// What [`given`] is for labels.
-fn given_labels<'de, D, V>(deserializer: D) -> Result<Option<Option<BTreeMap<String, V>>>, D::Error>
-where
-    D: Deserializer<'de>,
-    V: Deserialize<'de>,
-{
-    Ok(Some(Option::<Labels<V>>::deserialize(deserializer)?.map(|Labels(labels)| labels)))
-}
-
-/// Pairs whose keys all differ. A plain map would take the last of several, silently.
-struct Labels<V>(BTreeMap<String, V>);
-
-impl<'de, V: Deserialize<'de>> Deserialize<'de> for Labels<V> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Pairs<V>(std::marker::PhantomData<V>);
-
-        impl<'de, V: Deserialize<'de>> Visitor<'de> for Pairs<V> {
-            type Value = Labels<V>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of labels")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut labels = BTreeMap::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    if labels.contains_key(&key) {
-                        let key: String = key.chars().take(MAX_TOLD_KEY_CHARS).collect();
-                        return Err(de::Error::custom(format_args!("duplicate label `{}`", key.escape_debug())));
-                    }
-                    labels.insert(key, map.next_value()?);
-                }
-                Ok(Labels(labels))
-            }
-        }
-
-        deserializer.deserialize_map(Pairs(std::marker::PhantomData))
-    }
-}
-
-/// Reads a parameter that is a plain name or an object.
-pub(crate) fn name_or_object<'de, D, T, O>(
-    deserializer: D,
-    from_name: fn(String) -> T,
-    from_object: fn(O) -> T,
-) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    O: Deserialize<'de>,
-{
-    struct NameOrObject<T, O>(fn(String) -> T, fn(O) -> T);
-
-    impl<'de, T, O: Deserialize<'de>> Visitor<'de> for NameOrObject<T, O> {
-        type Value = T;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a task's name or an object")
-        }
-
-        fn visit_str<E: de::Error>(self, name: &str) -> Result<T, E> {
-            Ok((self.0)(name.to_owned()))
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-            O::deserialize(de::value::MapAccessDeserializer::new(map)).map(self.1)
-        }
-    }
-
-    deserializer.deserialize_any(NameOrObject(from_name, from_object))
-}
-
 impl<'de> Deserialize<'de> for AddTask {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         name_or_object(deserializer, Self::Name, |request| Self::Spec(Box::new(request)))
@@ -410,62 +246,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Accepted<T> {
     }
 }
 
-/// Declares the object half of a parameter that may also be a plain name, and its `Deserialize`.
-macro_rules! also_plain_name {
-    ($request:ident { $($(#[$attribute:meta])* $member:ident: $type:ty),* $(,)? }) => {
-        impl<'de> serde::Deserialize<'de> for $request {
-            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                #[derive(serde::Deserialize)]
-                #[serde(deny_unknown_fields)]
-                struct Object {
-                    name: String,
-                    $($(#[$attribute])* #[serde(default)] $member: $type,)*
-                }
-                $crate::task::name_or_object(
-                    deserializer,
-                    |name| Self { name, ..Self::default() },
-                    |object: Object| Self { name: object.name, $($member: object.$member,)* },
-                )
-            }
-        }
-    };
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
-pub(crate) use also_plain_name;
 
 also_plain_name!(GetRequest { effective: bool });
 also_plain_name!(CancelRequest { run_id: Option<String> });
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal<T: for<'de> Deserialize<'de> + fmt::Debug>(json: &str) -> String {
-        serde_json::from_str::<T>(json).expect_err(json).to_string()
-    }
-
-    #[test]
-    fn a_label_that_is_given_twice_is_refused() {
-        let twice = r#"{"name": "a", "labels": {"x": "1", "y": "2", "x": "1"}}"#;
-        for refusal in [refusal::<Spec>(twice), refusal::<AddTask>(twice), refusal::<EditRequest>(twice)] {
-            assert!(refusal.starts_with("duplicate label `x`"), "{refusal}");
-        }
-        let taken_away = r#"{"name": "a", "labels": {"x": "1", "x": null}}"#;
-        assert!(refusal::<EditRequest>(taken_away).starts_with("duplicate label `x`"));
-        let hostile = format!(r#"{{"name": "a", "labels": {{"{0}": "1", "{0}": "2"}}}}"#, "\\u001b".repeat(10_000));
-        let refusal = refusal::<Spec>(&hostile);
-        assert!(refusal.len() < 1_000 && !refusal.contains('\u{1b}'), "short, and safe to print: {refusal}");
-    }
-
-    #[test]
-    fn no_labels_are_told_from_labels_that_are_not_given() {
-        let edit = |json: &str| serde_json::from_str::<EditRequest>(json).expect(json).labels;
-        assert_eq!(edit(r#"{"name": "a"}"#), None);
-        assert_eq!(edit(r#"{"name": "a", "labels": null}"#), Some(None));
-        assert_eq!(edit(r#"{"name": "a", "labels": {}}"#), Some(Some(BTreeMap::new())));
-        let change = BTreeMap::from([("x".to_owned(), Some("1".to_owned())), ("y".to_owned(), None)]);
-        assert_eq!(edit(r#"{"name": "a", "labels": {"x": "1", "y": null}}"#), Some(Some(change)));
-        let spec = |json: &str| serde_json::from_str::<Spec>(json).expect(json).labels;
-        assert_eq!(spec(r#"{"name": "a"}"#), None);
-        assert_eq!(spec(r#"{"name": "a", "labels": null}"#), None);
-    }
-}
