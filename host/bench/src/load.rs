@@ -89,7 +89,7 @@ async fn add_all(client: &Client, requests: impl Iterator<Item = AddRequest>) ->
 }
 
 fn schedule(every: &str) -> Schedule {
-    Schedule { every: Some(every.to_owned()) }
+    Schedule { every: Some(every.to_owned()), ..Schedule::default() }
 }
 
 fn spinner_label() -> (String, String) {

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Deserialize;
+use taskhost_core::schedule::Zone;
 use taskhost_core::time::{DurationError, parse_duration};
 
 use crate::access::AccessPolicy;
@@ -49,6 +50,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long a cancelled run has before it is stopped hard.
     pub cancel_grace: Duration,
+    /// The time zone of cron expressions that name none.
+    pub timezone: Zone,
     /// `None`: if stdout is a terminal.
     pub echo: Option<bool>,
     /// What is logged, as of `tracing_subscriber`'s `EnvFilter`.
@@ -66,6 +69,7 @@ pub struct Layer {
     pub workers: Option<usize>,
     pub grace: Option<String>,
     pub cancel_grace: Option<String>,
+    pub timezone: Option<String>,
     pub echo: Option<bool>,
     pub log: Option<String>,
     #[serde(default)]
@@ -170,7 +174,7 @@ impl Config {
         let from_file = file_layer(named, surroundings.config_home.as_deref())?;
         let defaults = parse_layer(DEFAULT_CONFIG, Place::Defaults)?;
         let check = |layer, place| Checked::new(layer, place, surroundings);
-        let Checked { data_dir, listen, socket, workers, grace, cancel_grace, echo, log, uids, gids } =
+        let Checked { data_dir, listen, socket, workers, grace, cancel_grace, timezone, echo, log, uids, gids } =
             check(command_line, Place::CommandLine)?
                 .over(check(from_environment, Place::Environment)?)
                 .over(match from_file {
@@ -200,6 +204,7 @@ impl Config {
             workers: workers.unwrap_or(surroundings.cores).clamp(1, MAX_WORKERS),
             grace: grace.unwrap_or_default(),
             cancel_grace: cancel_grace.unwrap_or_default(),
+            timezone: timezone.unwrap_or_else(Zone::utc),
             echo,
             log: log.unwrap_or_default(),
             access: AccessPolicy { uids: uids.unwrap_or_default(), gids: gids.unwrap_or_default() },
@@ -227,6 +232,7 @@ fn environment_layer(variable: &impl Fn(&str) -> Option<OsString>) -> Result<Lay
         workers: workers.transpose()?,
         grace: text("TASKHOST_GRACE")?,
         cancel_grace: text("TASKHOST_CANCEL_GRACE")?,
+        timezone: text("TASKHOST_TIMEZONE")?,
         echo: echo.transpose()?,
         log: text("TASKHOST_LOG")?,
         access: AccessLayer::default(),
@@ -259,6 +265,7 @@ struct Checked {
     workers: Option<usize>,
     grace: Option<Duration>,
     cancel_grace: Option<Duration>,
+    timezone: Option<Zone>,
     echo: Option<bool>,
     log: Option<String>,
     uids: Option<Vec<u32>>,
@@ -281,6 +288,7 @@ impl Checked {
             workers: layer.workers.map(check_workers).transpose().map_err(named("workers"))?,
             grace: layer.grace.map(check_grace).transpose().map_err(named("grace"))?,
             cancel_grace: layer.cancel_grace.map(check_grace).transpose().map_err(named("cancel_grace"))?,
+            timezone: layer.timezone.map(check_zone).transpose().map_err(named("timezone"))?,
             echo: layer.echo,
             log: layer.log.map(check_log).transpose().map_err(named("log"))?,
             uids: ids(layer.access.users, &surroundings.passwd).map_err(named("access.users"))?,
@@ -297,6 +305,7 @@ impl Checked {
             workers: self.workers.or(below.workers),
             grace: self.grace.or(below.grace),
             cancel_grace: self.cancel_grace.or(below.cancel_grace),
+            timezone: self.timezone.or(below.timezone),
             echo: self.echo.or(below.echo),
             log: self.log.or(below.log),
             uids: self.uids.or(below.uids),
@@ -344,6 +353,10 @@ fn check_workers(workers: usize) -> Result<usize, String> {
     } else {
         Err(format!("{workers} workers are out of range; there must be from 1 to {MAX_WORKERS}"))
     }
+}
+
+fn check_zone(name: String) -> Result<Zone, String> {
+    Zone::parse(&name).map_err(|error| error.to_string())
 }
 
 fn check_grace(text: String) -> Result<Duration, String> {
@@ -417,6 +430,7 @@ mod tests {
             workers: 4,
             grace: Duration::from_secs(10),
             cancel_grace: Duration::from_secs(5),
+            timezone: Zone::utc(),
             echo: None,
             log: "info".to_owned(),
             access: AccessPolicy::default(),

@@ -116,7 +116,8 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         source: store.clone(),
     })
     .map_err(failed_to)?;
-    let supervisor = SupervisorConfig { workers: config.workers, cancel_grace: config.cancel_grace };
+    let supervisor =
+        SupervisorConfig { workers: config.workers, cancel_grace: config.cancel_grace, zone: config.timezone.clone() };
     Supervisor::start(supervisor, Arc::new(engine), store, SystemClock).await.context("failed to start the tasks")
 }
 

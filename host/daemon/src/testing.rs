@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost_core::ports::SystemClock;
+use taskhost_core::schedule::Zone;
 use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
 use taskhost_engine::{EngineConfig, WasmEngine};
 use taskhost_store::SqliteStore;
@@ -45,7 +46,7 @@ async fn start_in(dir: &Path) -> Host {
         builtins: builtin::plugins(),
         source: store.clone(),
     });
-    let config = SupervisorConfig { workers: 1, cancel_grace: Duration::from_millis(100) };
+    let config = SupervisorConfig { workers: 1, cancel_grace: Duration::from_millis(100), zone: Zone::utc() };
     let engine = Arc::new(engine.expect("an engine"));
     Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts")
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
 use taskhost_core::log::TaskLog;
 use taskhost_core::name::TaskName;
-use taskhost_core::outcome::{Outcome, Reason, RunId, RunReport};
+use taskhost_core::outcome::{Outcome, Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
 use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
@@ -81,10 +81,12 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     let name = TaskName::new("floor").expect("it is a name");
     let spec = TaskSpec::new(name.clone());
     let attempt = Attempt {
-        run_id: RunId { task: 0, due: SystemClock.now() },
+        run_id: RunId { task: 0, key: RunKey::of(SystemClock.now()) },
         number: 1,
         since: None,
         reason: Reason::Schedule,
+        trigger: None,
+        due_local: None,
         timeout: DEFAULT_TIMEOUT,
         control: Arc::new(RunControl::default()),
         log: TaskLog::detached(0, name.clone()),

@@ -12,9 +12,10 @@ use bytes::Bytes;
 use taskhost_core::events::{Event, EventBus, EventKind, EventStream, Next};
 use taskhost_core::log::{LogLine, Stream, TaskLog};
 use taskhost_core::name::TaskName;
-use taskhost_core::outcome::{Outcome, Reason, RunId, RunReport, TaskId};
+use taskhost_core::outcome::{Outcome, Reason, RunId, RunKey, RunReport, TaskId};
 use taskhost_core::plugin::{PluginError, PluginRef};
 use taskhost_core::ports::{Attempt, Clock, Engine, RunControl, Runner, SystemClock};
+use taskhost_core::schedule::Zone;
 use taskhost_core::spec::{SpecPatch, TaskSpec};
 
 use super::{engine_for, read_plugin};
@@ -69,7 +70,7 @@ fn spec(args: &RunArgs) -> anyhow::Result<TaskSpec> {
         args: Some(Some(args.args.clone())),
         ..SpecPatch::default()
     };
-    Ok(TaskSpec::new(name).patched(patch)?)
+    Ok(TaskSpec::new(name).patched(patch, &Zone::utc())?)
 }
 
 async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Result<ExitCode> {
@@ -92,10 +93,12 @@ async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Resul
         let due = SystemClock.now();
         let attempt = Attempt {
             task: spec.name.clone(),
-            run_id: RunId { task: TASK, due },
+            run_id: RunId { task: TASK, key: RunKey::of(due) },
             number: 1,
             since,
             reason: Reason::Manual,
+            trigger: None,
+            due_local: None,
             timeout: spec.timeout(),
             control: Arc::new(RunControl::default()),
             log: Arc::clone(&log),

@@ -7,42 +7,87 @@ use taskhost_api as api;
 use taskhost_core::events::{Event, EventKind};
 use taskhost_core::lateness::LatenessStats;
 use taskhost_core::log::LogLine;
-use taskhost_core::outcome::{Counts, Run, RunMore};
+use taskhost_core::outcome::{Counts, Run, RunMore, RunPhase, Trigger};
 use taskhost_core::plugin::PluginRef;
-use taskhost_core::schedule::Schedule;
-use taskhost_core::spec::{ScheduleText, SpecPatch, TaskSpec};
-use taskhost_core::supervisor::{PluginView, TaskView};
-use taskhost_core::time::format_duration;
+use taskhost_core::ports::{Pause, Revision, RevisionKind};
+use taskhost_core::schedule::{Schedule, ScheduleText};
+use taskhost_core::spec::{Jitter, JitterText, Retry, RetryText, SpecPatch, TaskSpec};
+use taskhost_core::supervisor::{Applied, AppliedKind, NextView, PluginView, TaskState, TaskView, WhyView};
+use taskhost_core::time::{Time, format_duration};
 
 /// A definition as a change of one of defaults: every member is set, or takes its default. The plugin is named already.
 pub(crate) fn add_patch(spec: api::Spec, plugin: PluginRef) -> SpecPatch {
     let labels = spec.labels.unwrap_or_default();
     SpecPatch {
         plugin: Some(plugin),
-        schedules: Some(spec.schedules.map(schedules)),
+        schedules: Some(spec.schedules.map(schedule_texts)),
         timeout: Some(spec.timeout),
         memory_bytes: Some(spec.memory_bytes),
+        starts_at: Some(spec.starts_at),
+        expires_at: Some(spec.expires_at),
+        max_runs: Some(spec.max_runs),
+        jitter: Some(spec.jitter.map(jitter_text)),
         overlap: Some(spec.overlap),
+        max_running: Some(spec.max_running),
+        max_buffered: Some(spec.max_buffered),
+        missed: Some(spec.missed),
+        catchup_window: Some(spec.catchup_window),
+        max_catchup: Some(spec.max_catchup),
+        retry: Some(spec.retry.map(retry_text)),
+        pause_on_failure: Some(spec.pause_on_failure),
+        on_failure: Some(spec.on_failure),
+        on_recovery: Some(spec.on_recovery),
         labels: Some(Some(labels.into_iter().map(|(key, value)| (key, Some(value))).collect())),
         args: Some(spec.args),
     }
 }
 
 /// A patch member for member. The plugin is named already.
-pub(crate) fn edit_patch(request: api::EditRequest, plugin: Option<PluginRef>) -> SpecPatch {
+pub(crate) fn edit_patch(patch: api::Patch, plugin: Option<PluginRef>) -> SpecPatch {
     SpecPatch {
         plugin,
-        schedules: request.schedules.map(|given| given.map(schedules)),
-        timeout: request.timeout,
-        memory_bytes: request.memory_bytes,
-        overlap: request.overlap,
-        labels: request.labels,
-        args: request.args,
+        schedules: patch.schedules.map(|given| given.map(schedule_texts)),
+        timeout: patch.timeout,
+        memory_bytes: patch.memory_bytes,
+        starts_at: patch.starts_at,
+        expires_at: patch.expires_at,
+        max_runs: patch.max_runs,
+        jitter: patch.jitter.map(|given| given.map(jitter_text)),
+        overlap: patch.overlap,
+        max_running: patch.max_running,
+        max_buffered: patch.max_buffered,
+        missed: patch.missed,
+        catchup_window: patch.catchup_window,
+        max_catchup: patch.max_catchup,
+        retry: patch.retry.map(|given| given.map(retry_text)),
+        pause_on_failure: patch.pause_on_failure,
+        on_failure: patch.on_failure,
+        on_recovery: patch.on_recovery,
+        labels: patch.labels,
+        args: patch.args,
     }
 }
 
-fn schedules(schedules: Vec<api::Schedule>) -> Vec<ScheduleText> {
-    schedules.into_iter().map(|api::Schedule { every }| ScheduleText { every }).collect()
+pub(crate) fn schedule_texts(schedules: Vec<api::Schedule>) -> Vec<ScheduleText> {
+    let text = |api::Schedule { every, phase, align, delay, cron, timezone, at, manual }| ScheduleText {
+        every,
+        phase,
+        align,
+        delay,
+        cron,
+        timezone,
+        at,
+        manual,
+    };
+    schedules.into_iter().map(text).collect()
+}
+
+fn jitter_text(api::Jitter { max, stable }: api::Jitter) -> JitterText {
+    JitterText { max, stable }
+}
+
+fn retry_text(api::Retry { attempts, backoff, max_backoff, on }: api::Retry) -> RetryText {
+    RetryText { attempts, backoff, max_backoff, on }
 }
 
 /// A task; `effective` writes out the defaults of its definition.
@@ -50,21 +95,37 @@ pub(crate) fn task(view: TaskView, effective: bool) -> api::Task {
     api::Task {
         spec: if effective { spec(&view.spec.effective(), true) } else { spec(&view.spec, false) },
         revision: view.revision.into(),
-        state: state(view.running).to_owned(),
+        state: state(view.state()).to_owned(),
+        paused: view.paused.map(paused),
         added_at: view.added_at.to_timestamp(),
-        next_due: view.next_due.map(|due| due.to_timestamp()),
+        next_due: view.next_due.map(Time::to_timestamp),
         last_run: view.last_run.map(run),
         counts: counts(&view.counts),
+        failures: view.failures.into(),
+        backlog: view.backlog as u64,
         fault: view.fault,
     }
 }
 
-/// The word for whether a task is running.
-pub(crate) fn state(running: bool) -> &'static str {
-    if running { "running" } else { "idle" }
+/// The word for what a task is doing.
+fn state(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Idle => "idle",
+        TaskState::Running => "running",
+        TaskState::Paused => "paused",
+    }
 }
 
-fn spec(spec: &TaskSpec, with_empty: bool) -> api::Spec {
+fn paused(pause: Pause) -> api::Paused {
+    api::Paused {
+        since: pause.since.to_timestamp(),
+        until: pause.until.map(Time::to_timestamp),
+        note: pause.note,
+        by: pause.by.to_string(),
+    }
+}
+
+pub(crate) fn spec(spec: &TaskSpec, with_empty: bool) -> api::Spec {
     api::Spec {
         name: spec.name.to_string(),
         plugin: match &spec.plugin {
@@ -74,15 +135,40 @@ fn spec(spec: &TaskSpec, with_empty: bool) -> api::Spec {
         schedules: spec.schedules.as_ref().map(|schedules| schedules.iter().map(schedule).collect()),
         timeout: spec.timeout.map(format_duration),
         memory_bytes: spec.memory_bytes,
+        starts_at: spec.starts_at.map(|time| time.to_string()),
+        expires_at: spec.expires_at.map(|time| time.to_string()),
+        max_runs: spec.max_runs,
+        jitter: spec.jitter.map(jitter),
         overlap: spec.overlap.map(|overlap| overlap.as_str().to_owned()),
+        max_running: spec.max_running,
+        max_buffered: spec.max_buffered,
+        missed: spec.missed.map(|missed| missed.as_str().to_owned()),
+        catchup_window: spec.catchup_window.map(format_duration),
+        max_catchup: spec.max_catchup,
+        retry: spec.retry.as_ref().map(retry),
+        pause_on_failure: spec.pause_on_failure,
+        on_failure: spec.on_failure.as_ref().map(ToString::to_string),
+        on_recovery: spec.on_recovery.as_ref().map(ToString::to_string),
         labels: (with_empty || !spec.labels.is_empty()).then(|| spec.labels.clone()),
         args: (with_empty || !spec.args.is_empty()).then(|| spec.args.clone()),
     }
 }
 
 fn schedule(schedule: &Schedule) -> api::Schedule {
-    match schedule {
-        Schedule::Every(interval) => api::Schedule { every: Some(format_duration((*interval).into())) },
+    let ScheduleText { every, phase, align, delay, cron, timezone, at, manual } = schedule.to_text();
+    api::Schedule { every, phase, align, delay, cron, timezone, at, manual }
+}
+
+fn jitter(jitter: Jitter) -> api::Jitter {
+    api::Jitter { max: format_duration(jitter.max), stable: jitter.stable }
+}
+
+fn retry(retry: &Retry) -> api::Retry {
+    api::Retry {
+        attempts: Some(retry.attempts),
+        backoff: Some(format_duration(retry.backoff)),
+        max_backoff: Some(format_duration(retry.max_backoff)),
+        on: Some(retry.on.iter().map(ToString::to_string).collect()),
     }
 }
 
@@ -91,37 +177,119 @@ pub(crate) fn counts(counts: &Counts) -> BTreeMap<String, u64> {
     counts.iter().map(|(outcome, times)| (outcome.to_string(), times)).collect()
 }
 
-/// A run, finished or going on.
+/// A run, ended or not.
 pub(crate) fn run(run: Run) -> api::Run {
-    let Run { id, task, record, running, plugin } = run;
-    let started = record.lateness_us.map(|late| record.due.saturating_add(Duration::from_micros(late.into())));
+    let Run { id, task, record, phase, plugin } = run;
+    let due = record.key.due;
+    let started = record.lateness_us.map(|late| due.saturating_add(Duration::from_micros(late.into())));
     // Of a due time that nothing ran for, the outcome was known when it came.
-    let finished = started.unwrap_or(record.due).saturating_add(Duration::from_micros(record.took_us.into()));
-    let RunMore { detail, result, exit_code, further } = record.more.map(|more| *more).unwrap_or_default();
+    let finished = started.unwrap_or(due).saturating_add(Duration::from_micros(record.took_us.into()));
+    let ended = phase == RunPhase::Ended;
+    let RunMore { detail, result, exit_code, trigger } = record.more.map(|more| *more).unwrap_or_default();
     api::Run {
         run_id: id.to_string(),
         task: task.to_string(),
         reason: record.reason.as_str().to_owned(),
-        due: record.due.to_timestamp(),
-        started: started.map(|time| time.to_timestamp()),
-        finished: (!running).then(|| finished.to_timestamp()),
-        outcome: (!running).then(|| record.outcome.to_string()),
-        detail: with_further(detail, further),
+        trigger: trigger.map(|trigger| self::trigger(&trigger)),
+        state: match phase {
+            RunPhase::Queued => api::RunState::Queued,
+            RunPhase::Running => api::RunState::Running,
+            RunPhase::Retrying(_) => api::RunState::Retrying,
+            RunPhase::Ended => api::RunState::Ended,
+        },
+        due: due.to_timestamp(),
+        started: started.map(Time::to_timestamp),
+        finished: ended.then(|| finished.to_timestamp()),
+        outcome: ended.then(|| record.outcome.to_string()),
+        detail: detail.map(String::from),
         exit_code,
-        lateness_ms: record.lateness_us.map(|late| f64::from(late) / 1000.0),
+        lateness_ms: record.lateness_us.map(|late| micros(late.into())),
         attempts: record.attempts,
+        next_attempt: match phase {
+            RunPhase::Retrying(at) => Some(at.to_timestamp()),
+            _ => None,
+        },
         result: result.map(String::from),
         plugin_sha256: plugin.map(|sha256| sha256.to_string()),
         revision: record.revision.into(),
+        span: record.span.map(|span| api::Span {
+            first_due: span.first_due.to_timestamp(),
+            times: span.times,
+            took_mean_ms: micros(span.took_total_us) / span.times.max(1) as f64,
+            took_max_ms: micros(span.took_max_us.into()),
+            lateness_max_ms: micros(span.lateness_max_us.into()),
+        }),
     }
 }
 
-/// Says in words how many due times a record stands for beyond its own.
-fn with_further(detail: Option<Box<str>>, further: u64) -> Option<String> {
-    match (detail.map(String::from), further) {
-        (detail, 0) => detail,
-        (None, further) => Some(format!("and {further} more due times after it")),
-        (Some(detail), further) => Some(format!("{detail}; and {further} more due times after it")),
+fn micros(micros: u64) -> f64 {
+    micros as f64 / 1000.0
+}
+
+fn trigger(trigger: &Trigger) -> api::Trigger {
+    api::Trigger {
+        task: trigger.task.to_string(),
+        run_id: trigger.run_id.to_string(),
+        outcome: trigger.outcome.to_string(),
+    }
+}
+
+/// What became of a task that was applied.
+pub(crate) fn task_change(applied: &Applied) -> api::TaskChange {
+    let differences = |old: &TaskSpec, new: &TaskSpec| spec(old, false).differences(&spec(new, false));
+    api::TaskChange {
+        task: applied.task.to_string(),
+        kind: match applied.kind {
+            AppliedKind::Add => api::TaskChangeKind::Add,
+            AppliedKind::Edit => api::TaskChangeKind::Edit,
+            AppliedKind::Delete => api::TaskChangeKind::Delete,
+            AppliedKind::Unchanged => api::TaskChangeKind::Unchanged,
+        },
+        diff: match (applied.kind, &applied.old, &applied.new) {
+            (AppliedKind::Edit, Some(old), Some(new)) => differences(old, new),
+            _ => Vec::new(),
+        },
+    }
+}
+
+/// Revisions, newest first, each with what it changed of the one before it.
+pub(crate) fn changes(revisions: &[Revision], limit: usize) -> Vec<api::Change> {
+    let change = |(at, revision): (usize, &Revision)| {
+        let before = revisions.get(at + 1).and_then(|before| before.spec.as_ref());
+        let diff = match (revision.kind, before, &revision.spec) {
+            (RevisionKind::Edit, Some(old), Some(new)) => spec(old, false).differences(&spec(new, false)),
+            _ => Vec::new(),
+        };
+        api::Change {
+            revision: revision.revision.into(),
+            at: revision.at.to_timestamp(),
+            by: revision.by.to_string(),
+            kind: match revision.kind {
+                RevisionKind::Add => api::ChangeKind::Add,
+                RevisionKind::Edit => api::ChangeKind::Edit,
+                RevisionKind::Pause => api::ChangeKind::Pause,
+                RevisionKind::Resume => api::ChangeKind::Resume,
+                RevisionKind::Delete => api::ChangeKind::Delete,
+            },
+            diff,
+            note: revision.paused.as_ref().and_then(|pause| pause.note.clone()),
+        }
+    };
+    revisions.iter().enumerate().take(limit).map(change).collect()
+}
+
+pub(crate) fn next(view: NextView) -> api::NextDue {
+    let (due, local) = view.due.into_iter().map(|(due, local)| (due.to_timestamp(), local)).unzip();
+    api::NextDue { due, local, warnings: view.warnings }
+}
+
+pub(crate) fn why(view: WhyView) -> api::Explanation {
+    api::Explanation {
+        at: view.at.to_timestamp(),
+        text: view.text,
+        due: view.due.map(Time::to_timestamp),
+        run: view.run.map(run),
+        next_due: view.next_due.map(Time::to_timestamp),
     }
 }
 
@@ -171,6 +339,16 @@ pub(crate) fn event(event: &Event) -> api::Event {
         }
         EventKind::TaskEdited { task, revision } => {
             sent.kind = api::EventKind::TaskEdited;
+            sent.task = Some(task.to_string());
+            sent.revision = Some((*revision).into());
+        }
+        EventKind::TaskPaused { task, revision } => {
+            sent.kind = api::EventKind::TaskPaused;
+            sent.task = Some(task.to_string());
+            sent.revision = Some((*revision).into());
+        }
+        EventKind::TaskResumed { task, revision } => {
+            sent.kind = api::EventKind::TaskResumed;
             sent.task = Some(task.to_string());
             sent.revision = Some((*revision).into());
         }

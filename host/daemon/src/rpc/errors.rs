@@ -51,6 +51,17 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
         TaskError::NotRunning(name) | TaskError::RunNotFound { name, .. } => {
             (ErrorCode::RunNotFound, Some(format!("`taskctl runs {}` shows its last runs", shell(name))))
         }
+        TaskError::PauseEnded(_) => (ErrorCode::InvalidParams, hint("give a time that is still to come")),
+        TaskError::BackfillTooLong { .. } => (ErrorCode::InvalidParams, hint("make the stretch of time shorter")),
+        TaskError::BackfillRange { .. } => {
+            (ErrorCode::InvalidParams, hint("what is due later than now comes by itself"))
+        }
+        TaskError::BackfillsWait(name) => (
+            ErrorCode::Busy,
+            Some(format!("`taskctl show {}` tells how many due times wait; try again when they have run", shell(name))),
+        ),
+        TaskError::Among { error, .. } => translate(error),
+        TaskError::Twice(_) => (ErrorCode::InvalidParams, hint("give each task once")),
         TaskError::Spec(error) => (ErrorCode::SpecInvalid, spec_hint(error)),
         TaskError::Plugin(error) => plugin(error),
         TaskError::PluginInUse { example, .. } => (
@@ -77,18 +88,11 @@ fn shell(name: &TaskName) -> Cow<'_, str> {
 fn spec_hint(error: &SpecError) -> Option<String> {
     let hint = match error {
         SpecError::Name(_) => "give it a name like `web-check` or `eu/web/check`",
-        SpecError::Schedule(ScheduleError::Count(_) | ScheduleError::Empty) => "give one schedule, like `--every 1s`",
+        SpecError::Schedule(ScheduleError::Count(0) | ScheduleError::Empty) => "give a schedule, like `--every 1s`",
+        SpecError::NeverDue => "give it a time that is still to come, or `--manual` and run it with `taskctl run`",
         SpecError::TooManyLabels(_) => "take some away with `--label KEY-`",
         // Their messages say what would do.
-        SpecError::Schedule(_)
-        | SpecError::TimeoutSyntax(_)
-        | SpecError::TimeoutRange(_)
-        | SpecError::MemoryRange(_)
-        | SpecError::Overlap(_)
-        | SpecError::Label(_)
-        | SpecError::TooManyArgs(_)
-        | SpecError::ArgsTooLong(_)
-        | SpecError::ArgNul => return None,
+        _ => return None,
     };
     Some(hint.to_owned())
 }
@@ -135,7 +139,7 @@ pub(crate) fn disk_error(what: &str, error: &io::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use taskhost_api::ErrorData;
-    use taskhost_core::outcome::RunId;
+    use taskhost_core::outcome::{RunId, RunKey};
     use taskhost_core::plugin::Sha256;
     use taskhost_core::time::Time;
 
@@ -144,7 +148,7 @@ mod tests {
     #[test]
     fn every_error_has_its_code_its_message_and_what_to_do() {
         let name = TaskName::new("web").expect("a name");
-        let run = RunId { task: 1, due: Time(2) };
+        let run = RunId { task: 1, key: RunKey::of(Time(2)) };
         let invalid = PluginError::Invalid { message: "no plugin".to_owned(), hint: Some("build one".to_owned()) };
         let rows: Vec<String> = [
             TaskError::NotFound(name.clone()),

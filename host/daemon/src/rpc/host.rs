@@ -30,6 +30,7 @@ impl HostApiServer for Rpc {
             pagemap: stats.engine.pagemap,
             pool_slots: stats.engine.pool_slots,
             lost_log_lines: stats.lost_log_lines,
+            lost_records: stats.lost_records,
             faults: stats.faults,
         })
     }

@@ -6,23 +6,35 @@ use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::{Extensions, PendingSubscriptionSink};
 use sha2::Digest;
 use taskhost_api::{
-    Accepted, AddRequest, AddTask, CancelRequest, Cancelled, DeleteMode, DeleteRequest, DeleteTask, Deleted,
-    EditRequest, GetRequest, ListRequest, Logs, LogsRequest, MAX_LIST_LIMIT, PluginRef, RunRequest, Runs, RunsRequest,
-    Started, Task, TaskList, TaskUnitApiServer, WatchRequest,
+    Accepted, AddRequest, AddTask, Applied, ApplyRequest, BackfillRequest, Backfilled, BulkAction, BulkDone,
+    BulkRequest, CancelRequest, Cancelled, Changes, ChangesRequest, DeleteMode, DeleteRequest, DeleteTask, Deleted,
+    EditRequest, Explanation, GetRequest, ListRequest, Logs, LogsRequest, MAX_LIST_LIMIT, NextDue, NextRequest,
+    PauseRequest, PluginRef, ResumeRequest, RunRequest, Runs, RunsRequest, Started, Task, TaskList, TaskUnitApiServer,
+    WatchRequest, WhyRequest,
 };
+use taskhost_core::label::Selector;
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, RunId};
 use taskhost_core::plugin::{PluginRef as CorePluginRef, Sha256};
 use taskhost_core::ports::Actor;
-use taskhost_core::spec::{SpecError, TaskSpec};
-use taskhost_core::supervisor::{self, ListQuery, TaskError};
+use taskhost_core::schedule::parse_time;
+use taskhost_core::spec::{SpecError, SpecPatch, TaskSpec};
+use taskhost_core::supervisor::{self, ListQuery, NextQuery, RunsFilter, TaskError, TaskState};
+use taskhost_core::time::Time;
 
 use super::errors::to_rpc;
 use super::{Rpc, caller, convert, invalid_params, watch};
 use crate::access::Caller;
 use crate::upload::decode_base64;
 
-/// The bounds of `TaskUnit.Runs`.
+/// How many tasks can be applied at once.
+const MAX_APPLIED: usize = 10_000;
+
+/// The bounds of `TaskUnit.Next`.
+const DEFAULT_DUE_TIMES: u32 = 10;
+const MAX_DUE_TIMES: u32 = 1000;
+
+/// The bounds of `TaskUnit.Runs` and `TaskUnit.Changes`.
 const DEFAULT_RUNS: u32 = 20;
 const MAX_RUNS: u32 = 1000;
 
@@ -52,15 +64,16 @@ impl TaskUnitApiServer for Rpc {
         let plugin = match request.plugin.take() {
             Some(plugin) => {
                 // Before a plugin is stored for an edit that can't be.
-                let patch = convert::edit_patch(request.clone(), None);
+                let patch = convert::edit_patch(request.clone().into_patch(), None);
                 let now = self.host.get(&request.name).await.map_err(to_rpc)?;
-                TaskSpec::clone(&now.spec).patched(patch).map_err(|error| to_rpc(error.into()))?;
+                TaskSpec::clone(&now.spec).patched(patch, self.host.zone()).map_err(|error| to_rpc(error.into()))?;
                 Some(self.resolve(plugin, caller).await?)
             }
             None => None,
         };
         let (name, if_revision) = (request.name.clone(), request.if_revision);
-        let edited = self.host.edit(&name, convert::edit_patch(request, plugin), if_revision, actor(caller)).await;
+        let patch = convert::edit_patch(request.into_patch(), plugin);
+        let edited = self.host.edit(&name, patch, if_revision, actor(caller)).await;
         edited.map(|view| convert::task(view, false)).map_err(to_rpc)
     }
 
@@ -81,18 +94,16 @@ impl TaskUnitApiServer for Rpc {
     }
 
     async fn list(&self, request: ListRequest) -> RpcResult<TaskList> {
-        let running = match request.state.as_deref() {
+        let state = match request.state.as_deref() {
             None => None,
-            Some("running") => Some(true),
-            Some("idle") => Some(false),
-            // A word of the wire that no task of this version answers to.
-            Some("paused") => return Ok(TaskList { tasks: Vec::new(), next_cursor: None }),
+            Some("running") => Some(TaskState::Running),
+            Some("idle") => Some(TaskState::Idle),
+            Some("paused") => Some(TaskState::Paused),
             Some(_) => return Err(invalid_params("`state` is none of `idle`, `running` and `paused`", None)),
         };
-        let selector = request.selector.as_deref().map(str::parse).transpose();
         let query = ListQuery {
-            selector: selector.map_err(|error| invalid_params(format!("{error}"), None))?,
-            running,
+            selector: selector(request.selector.as_deref())?,
+            state,
             last_outcome: outcome(request.outcome.as_deref())?,
             after: request.cursor,
             limit: limit(request.limit, MAX_LIST_LIMIT, MAX_LIST_LIMIT)?,
@@ -116,9 +127,65 @@ impl TaskUnitApiServer for Rpc {
         Ok(TaskList { tasks, next_cursor })
     }
 
+    async fn pause(&self, extensions: &Extensions, request: PauseRequest) -> RpcResult<Task> {
+        let by = actor(caller(extensions)?);
+        let paused = self.host.pause(&request.name, request.note, request.until.as_deref(), by).await;
+        paused.map(|view| convert::task(view, false)).map_err(to_rpc)
+    }
+
+    async fn resume(&self, extensions: &Extensions, request: ResumeRequest) -> RpcResult<Task> {
+        let resumed = self.host.resume(&request.name, actor(caller(extensions)?)).await;
+        resumed.map(|view| convert::task(view, false)).map_err(to_rpc)
+    }
+
+    async fn bulk(&self, extensions: &Extensions, request: BulkRequest) -> RpcResult<BulkDone> {
+        let caller = caller(extensions)?;
+        let selector = match (&request.selector, request.all) {
+            (Some(_), false) => selector(request.selector.as_deref())?,
+            (None, true) => None,
+            _ => return Err(invalid_params("give exactly one of `selector` and `all`", None)),
+        };
+        let action = match request.action {
+            BulkAction::Edit(mut patch) => {
+                let plugin = match patch.plugin.take() {
+                    Some(plugin) => Some(self.resolve(plugin, caller).await?),
+                    None => None,
+                };
+                supervisor::BulkAction::Edit(Box::new(convert::edit_patch(*patch, plugin)))
+            }
+            BulkAction::Pause { note, until } => supervisor::BulkAction::Pause { note, until },
+            BulkAction::Resume {} => supervisor::BulkAction::Resume,
+            BulkAction::Run { overlap } => supervisor::BulkAction::Run { overlap },
+            BulkAction::Delete { mode } => supervisor::BulkAction::Delete(delete_mode(mode)),
+        };
+        let dry_run = request.dry_run;
+        let (tasks, changed) = self.host.bulk(selector, action, dry_run, actor(caller)).await.map_err(to_rpc)?;
+        let tasks = tasks.iter().map(ToString::to_string).collect();
+        Ok(BulkDone { tasks, changed: changed as u64, dry_run })
+    }
+
+    async fn apply(&self, extensions: &Extensions, request: ApplyRequest) -> RpcResult<Applied> {
+        let caller = caller(extensions)?;
+        if request.tasks.len() > MAX_APPLIED {
+            let message = format!("{} tasks are too many to apply at once; at most {MAX_APPLIED}", request.tasks.len());
+            return Err(invalid_params(message, None));
+        }
+        if request.selector.is_some() && !request.prune {
+            return Err(invalid_params("`selector` goes with `prune` only", None));
+        }
+        let prune = request.prune.then(|| selector(request.selector.as_deref())).transpose()?;
+        let mut tasks = Vec::with_capacity(request.tasks.len());
+        for mut spec in request.tasks {
+            let plugin = self.resolve(std::mem::take(&mut spec.plugin), caller).await?;
+            tasks.push((spec.name.clone(), convert::add_patch(spec, plugin)));
+        }
+        let applied = self.host.apply(tasks, prune, request.dry_run, actor(caller)).await.map_err(to_rpc)?;
+        Ok(Applied { changes: applied.iter().map(convert::task_change).collect(), applied: !request.dry_run })
+    }
+
     async fn run(&self, extensions: &Extensions, request: RunRequest) -> RpcResult<Started> {
         caller(extensions)?;
-        let run = self.host.run(&request.name, request.wait).await.map_err(to_rpc)?;
+        let run = self.host.run(&request.name, request.wait, request.overlap.as_deref()).await.map_err(to_rpc)?;
         Ok(Started { run: convert::run(run) })
     }
 
@@ -134,12 +201,59 @@ impl TaskUnitApiServer for Rpc {
     }
 
     async fn runs(&self, request: RunsRequest) -> RpcResult<Runs> {
-        let limit = limit(request.limit, DEFAULT_RUNS, MAX_RUNS)?;
-        let outcome = outcome(request.outcome.as_deref())?;
-        let runs = self.host.runs(&request.name, outcome, limit).await.map_err(to_rpc)?;
+        let outcomes = request.outcomes.iter().flatten().chain(&request.outcome);
+        let filter = RunsFilter {
+            outcomes: outcomes.map(|text| one_outcome(text)).collect::<Result<_, _>>()?,
+            from: time("from", request.from.as_deref())?,
+            until: time("until", request.until.as_deref())?,
+            limit: limit(request.limit, DEFAULT_RUNS, MAX_RUNS)?,
+        };
+        let page = self.host.runs(&request.name, filter).await.map_err(to_rpc)?;
         let mut room = MAX_ANSWER_BYTES;
-        let runs = runs.into_iter().map(convert::run).take_while(|run| takes_room(&mut room, run)).collect();
-        Ok(Runs { runs })
+        let runs = page.runs.into_iter().map(convert::run).take_while(|run| takes_room(&mut room, run)).collect();
+        Ok(Runs { runs, history_lost: page.history_lost })
+    }
+
+    async fn backfill(&self, extensions: &Extensions, request: BackfillRequest) -> RpcResult<Backfilled> {
+        caller(extensions)?;
+        let (from, until) = (one_time("from", &request.from)?, one_time("until", &request.until)?);
+        let (due_times, backfill) =
+            self.host.backfill(&request.name, from, until, request.dry_run).await.map_err(to_rpc)?;
+        Ok(Backfilled { due_times, backfill })
+    }
+
+    async fn changes(&self, request: ChangesRequest) -> RpcResult<Changes> {
+        let limit = limit(request.limit, DEFAULT_RUNS, MAX_RUNS)?;
+        // One more, to tell what the last one changed.
+        let revisions = self.host.changes(&request.name, limit + 1).await.map_err(to_rpc)?;
+        let mut room = MAX_ANSWER_BYTES;
+        let changes = convert::changes(&revisions, limit).into_iter();
+        Ok(Changes { changes: changes.take_while(|change| takes_room(&mut room, change)).collect() })
+    }
+
+    async fn why(&self, request: WhyRequest) -> RpcResult<Explanation> {
+        let at = time("at", request.at.as_deref())?;
+        self.host.why(&request.name, at).await.map(convert::why).map_err(to_rpc)
+    }
+
+    async fn next(&self, request: NextRequest) -> RpcResult<NextDue> {
+        if request.name.is_some() == request.schedules.is_some() {
+            return Err(invalid_params("give exactly one of `name` and `schedules`", None));
+        }
+        let patch = SpecPatch {
+            schedules: request.schedules.map(|given| Some(convert::schedule_texts(given))),
+            starts_at: request.starts_at.map(Some),
+            expires_at: request.expires_at.map(Some),
+            timeout: request.timeout.map(Some),
+            ..SpecPatch::default()
+        };
+        let query = NextQuery {
+            task: request.name,
+            patch,
+            from: time("from", request.from.as_deref())?,
+            limit: limit(request.limit, DEFAULT_DUE_TIMES, MAX_DUE_TIMES)?,
+        };
+        self.host.next(query).await.map(convert::next).map_err(to_rpc)
     }
 
     async fn logs(&self, request: LogsRequest) -> RpcResult<Logs> {
@@ -178,7 +292,7 @@ impl Rpc {
         let name = TaskName::new(&spec.name).map_err(SpecError::from)?;
         let defaults = TaskSpec::new(name.clone());
         let plugin = defaults.plugin.clone();
-        defaults.patched(convert::add_patch(spec.clone(), plugin))?;
+        defaults.patched(convert::add_patch(spec.clone(), plugin), self.host.zone())?;
         match self.host.get(&spec.name).await {
             Ok(_) if !replace => Err(TaskError::Exists(name)),
             _ => Ok(()),
@@ -186,11 +300,7 @@ impl Rpc {
     }
 
     async fn delete_task(&self, request: DeleteRequest, caller: Caller) -> Result<Deleted, ErrorObjectOwned> {
-        let mode = match request.mode {
-            DeleteMode::Cancel => supervisor::DeleteMode::Cancel,
-            DeleteMode::Wait => supervisor::DeleteMode::Wait,
-        };
-        match self.host.delete(&request.name, mode, actor(caller)).await {
+        match self.host.delete(&request.name, delete_mode(request.mode), actor(caller)).await {
             Ok(()) => Ok(Deleted { deleted: true }),
             Err(TaskError::NotFound(_)) if request.if_exists => Ok(Deleted { deleted: false }),
             Err(error) => Err(to_rpc(error)),
@@ -224,8 +334,31 @@ fn actor(caller: Caller) -> Actor {
     Actor::Uid(caller.uid)
 }
 
+fn delete_mode(mode: DeleteMode) -> supervisor::DeleteMode {
+    match mode {
+        DeleteMode::Cancel => supervisor::DeleteMode::Cancel,
+        DeleteMode::Wait => supervisor::DeleteMode::Wait,
+    }
+}
+
 fn outcome(text: Option<&str>) -> Result<Option<Outcome>, ErrorObjectOwned> {
-    text.map(|text| text.parse().map_err(|error| invalid_params(format!("`outcome`: {error}"), None))).transpose()
+    text.map(one_outcome).transpose()
+}
+
+fn one_outcome(text: &str) -> Result<Outcome, ErrorObjectOwned> {
+    text.parse().map_err(|error| invalid_params(format!("`outcome`: {error}"), None))
+}
+
+fn time(member: &str, text: Option<&str>) -> Result<Option<Time>, ErrorObjectOwned> {
+    text.map(|text| one_time(member, text)).transpose()
+}
+
+fn one_time(member: &str, text: &str) -> Result<Time, ErrorObjectOwned> {
+    parse_time(text).map_err(|error| invalid_params(format!("`{member}`: {error}"), None))
+}
+
+fn selector(text: Option<&str>) -> Result<Option<Selector>, ErrorObjectOwned> {
+    text.map(str::parse).transpose().map_err(|error| invalid_params(format!("{error}"), None))
 }
 
 fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize, ErrorObjectOwned> {

@@ -67,14 +67,13 @@ impl context::Host for State {
 impl types::Host for State {}
 
 fn tick(attempt: &Attempt) -> types::Tick {
-    let due = attempt.run_id.due;
+    let due = attempt.run_id.key.due;
     types::Tick {
         task: attempt.task.to_string(),
         run_id: attempt.run_id.to_string(),
         attempt: attempt.number,
         due: instant(due),
-        // Schedules have no time zone yet; a schedule that has one hands its local time to the attempt.
-        due_local: due.to_string(),
+        due_local: attempt.due_local.clone().unwrap_or_else(|| due.to_string()),
         since: attempt.since.map(instant),
         reason: reason(attempt),
     }
@@ -94,12 +93,14 @@ fn reason(attempt: &Attempt) -> types::Reason {
         outcome::Reason::Manual => types::Reason::Manual,
         outcome::Reason::CatchUp => types::Reason::CatchUp,
         outcome::Reason::Backfill => types::Reason::Backfill,
-        // What triggered it is not part of an attempt yet: no task can be triggered.
-        outcome::Reason::Triggered => types::Reason::Triggered(types::Trigger {
-            task: String::new(),
-            run_id: String::new(),
-            outcome: String::new(),
-        }),
+        outcome::Reason::Triggered => {
+            let trigger = attempt.trigger.as_ref();
+            types::Reason::Triggered(types::Trigger {
+                task: trigger.map(|trigger| trigger.task.to_string()).unwrap_or_default(),
+                run_id: trigger.map(|trigger| trigger.run_id.to_string()).unwrap_or_default(),
+                outcome: trigger.map(|trigger| trigger.outcome.to_string()).unwrap_or_default(),
+            })
+        }
     }
 }
 

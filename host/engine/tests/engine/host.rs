@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use taskhost_core::log::{LogLine, TaskLog};
 use taskhost_core::name::TaskName;
-use taskhost_core::outcome::{Reason, RunId, RunReport};
+use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
 use taskhost_core::ports::{Attempt, Engine, PluginSource, RunControl, Runner};
 use taskhost_core::spec::TaskSpec;
@@ -86,10 +86,12 @@ impl Host {
         let log = TaskLog::detached(7, task.name.clone());
         let attempt = Attempt {
             task: task.name.clone(),
-            run_id: RunId { task: 7, due: DUE },
+            run_id: RunId { task: 7, key: RunKey::of(DUE) },
             number,
             since: None,
             reason: Reason::Schedule,
+            trigger: None,
+            due_local: None,
             timeout: task.timeout,
             control: Arc::clone(&control),
             log: Arc::clone(&log),
