@@ -10,6 +10,7 @@ use taskhost_api::{ErrorCode, ErrorData, MAX_PLUGIN_BYTES};
 
 use crate::client::ConnectError;
 use crate::exit::Exit;
+use crate::task_file::MAX_TASK_FILE_BYTES;
 use crate::transport::TransportError;
 
 /// Why a verb was not done.
@@ -29,6 +30,12 @@ pub(crate) enum Failure {
         path: PathBuf,
         #[source]
         source: FileError,
+    },
+    #[error("failed to read {}", path.display())]
+    TaskFile {
+        path: PathBuf,
+        #[source]
+        source: TaskFileError,
     },
     /// The flags are each right, and wrong together.
     #[error("{message}")]
@@ -69,6 +76,17 @@ pub(crate) enum FileError {
     TooLarge { size_bytes: u64 },
 }
 
+/// Why a file of tasks was not read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum TaskFileError {
+    #[error(transparent)]
+    Io(IoCause),
+    #[error("it has more than {} MiB", MAX_TASK_FILE_BYTES >> 20)]
+    TooLarge,
+    #[error("line {line}: {message}")]
+    Invalid { line: usize, message: String },
+}
+
 /// An I/O error as a fragment of a sentence: lower case, without the system's number.
 #[derive(Debug, thiserror::Error)]
 pub struct IoCause(pub io::Error);
@@ -104,6 +122,8 @@ impl Failure {
                 CallError::Answer(_) | CallError::Protocol(_) => Exit::HostFailed,
             },
             Self::File { source: FileError::TooLarge { .. }, .. } => Exit::Invalid,
+            Self::TaskFile { source: TaskFileError::Io(_), .. } => Exit::Usage,
+            Self::TaskFile { .. } => Exit::Invalid,
             Self::File { .. } | Self::Usage { .. } => Exit::Usage,
             // Who closed the pipe has seen enough.
             Self::Output(cause) if cause.0.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
@@ -139,6 +159,11 @@ impl Failure {
                 FileError::Io(_) | FileError::Directory | FileError::NotAFile => {
                     "give the path of a .wasm or .wat file".to_owned()
                 }
+            }),
+            Self::TaskFile { source, .. } => Some(match source {
+                TaskFileError::Io(_) => "give the path of a TOML file, or - for the standard input".to_owned(),
+                TaskFileError::TooLarge => "apply the tasks from several files, without --prune".to_owned(),
+                TaskFileError::Invalid { .. } => "see how such a file is written with `taskctl export`".to_owned(),
             }),
             Self::Usage { hint, .. } => Some(hint.clone()),
             Self::Output(_) | Self::Runtime(_) => None,

@@ -11,6 +11,7 @@ mod exit;
 mod failure;
 mod output;
 mod table;
+mod task_file;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

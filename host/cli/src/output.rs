@@ -51,7 +51,8 @@ impl Style {
     pub(crate) fn of_outcome(outcome: &str) -> Self {
         match outcome {
             "success" => Self::Good,
-            "skipped" | "missed" | "cancelled" => Self::Warning,
+            "queued" | "running" => Self::Plain,
+            "skipped" | "missed" | "cancelled" | "retrying" => Self::Warning,
             _ => Self::Bad,
         }
     }
@@ -179,6 +180,11 @@ impl Output {
         let line = format!("{}\n", escape(text));
         // Nobody is left to tell that the standard error is closed.
         self.err.write_all(line.as_bytes()).ok();
+    }
+
+    /// What may surprise, on the standard error.
+    pub(crate) fn warning(&mut self, text: &str) {
+        self.labelled("warning", Style::Warning, text);
     }
 
     /// What to type next, on the standard error.

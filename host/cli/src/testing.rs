@@ -152,6 +152,10 @@ pub(crate) fn tasks() -> Vec<Task> {
         "spec": {"name": "paused"},
         "revision": 2,
         "state": "paused",
+        "paused": {
+            "since": "2026-01-02T03:04:01Z", "until": "2026-01-02T06:00:00Z", "note": "the disk is being replaced",
+            "by": "uid 1000",
+        },
         "added_at": "2026-01-02T03:04:00Z",
         "counts": {},
     });
@@ -163,6 +167,7 @@ fn run(outcome: &str, detail: Option<&str>, result: Option<&str>) -> Value {
         "run_id": "00c0ffee00c0ffee-18866d1a2b3c4d5e",
         "task": "hello",
         "reason": "schedule",
+        "state": "ended",
         "due": "2026-01-02T03:02:00Z",
         "started": "2026-01-02T03:02:00.001Z",
         "finished": "2026-01-02T03:02:04.512Z",
@@ -178,6 +183,37 @@ fn run(outcome: &str, detail: Option<&str>, result: Option<&str>) -> Value {
 /// A run that ended so.
 pub(crate) fn a_run(outcome: &str, detail: Option<&str>, result: Option<&str>) -> Run {
     serde_json::from_value(run(outcome, detail, result)).expect("a run")
+}
+
+/// One run of every kind: on its way, in trouble, and those that stand for several.
+pub(crate) fn runs() -> Vec<Run> {
+    let change = |changes: Value| {
+        let mut run = run("success", None, None);
+        let members = run.as_object_mut().expect("an object");
+        let changes = changes.as_object().expect("an object").clone();
+        members.extend(changes);
+        members.retain(|_, value| !value.is_null());
+        serde_json::from_value(run).expect("a run")
+    };
+    let span = json!({
+        "first_due": "2026-01-02T02:52:02Z", "times": 599, "took_mean_ms": 0.42, "took_max_ms": 12.5, "lateness_max_ms": 2.1,
+    });
+    let passed_over = json!({
+        "first_due": "2025-12-31T20:00:00Z", "times": 12, "took_mean_ms": 0.0, "took_max_ms": 0.0, "lateness_max_ms": 0.0,
+    });
+    vec![
+        change(json!({"state": "queued", "outcome": null, "started": null, "finished": null})),
+        change(json!({"state": "running", "outcome": null, "finished": null})),
+        change(json!({
+            "state": "retrying", "outcome": null, "finished": null, "attempts": 2, "next_attempt": "2026-01-02T03:04:12Z",
+        })),
+        change(json!({"run_id": "00c0ffee00c0ffee-18866d1a2b3c4d5e-b12", "reason": "backfill"})),
+        change(json!({"span": span})),
+        change(json!({
+            "outcome": "missed", "due": "2026-01-01T23:00:00Z", "started": null, "finished": null, "span": passed_over,
+        })),
+        a_run("limit_exceeded", Some("memory: grew past 64 MiB"), None),
+    ]
 }
 
 /// The line that a guest printed as its `seq`th.
@@ -197,6 +233,8 @@ pub(crate) fn events() -> Vec<Event> {
         Event { run: Some(a_run("success", None, Some("ticked"))), ..event(EventKind::RunFinished) },
         Event { run: Some(a_run("error", Some("exit code 3"), None)), ..event(EventKind::RunFinished) },
         Event { line: Some(log_line(1, "a line with \x1b[31mcolour")), ..event(EventKind::Log) },
+        Event { revision: Some(3), ..event(EventKind::TaskPaused) },
+        Event { revision: Some(4), ..event(EventKind::TaskResumed) },
         event(EventKind::TaskDeleted),
         Event { lost: Some(12), task: None, ..event(EventKind::Lagged) },
         Event { task: None, ..event(EventKind::Shutdown) },
@@ -247,6 +285,7 @@ pub(crate) fn host_info() -> HostInfo {
         pagemap: true,
         pool_slots: 2000,
         lost_log_lines: 17,
+        lost_records: 0,
         faults: vec!["the disk is full".to_owned()],
     }
 }

@@ -1,5 +1,10 @@
 //! The verbs against a host that answers as told, and the texts of `--help`.
 
+mod files;
+mod history;
+mod many;
+mod schedules;
+
 use std::io::Write as _;
 
 use clap::{CommandFactory, Parser};

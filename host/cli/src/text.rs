@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 
 use jiff::Timestamp;
+use jiff::tz::TimeZone;
 
 /// The most of a name that is repeated in an error, in characters. Names have at most 128 bytes.
 const MAX_QUOTED_CHARS: usize = 128;
@@ -65,6 +66,20 @@ pub(crate) fn absolute(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A point in time, in UTC, to the second where it is on the day of `now`, else to the minute.
+pub(crate) fn clock(time: Timestamp, now: Timestamp) -> String {
+    let of = |time: Timestamp| time.to_zoned(TimeZone::UTC).date();
+    let (date, today) = (of(time), of(now));
+    let format = if date == today {
+        "%H:%M:%S"
+    } else if date.year() == today.year() {
+        "%m-%d %H:%M"
+    } else {
+        "%Y-%m-%d %H:%M"
+    };
+    time.strftime(format).to_string()
+}
+
 /// How far `time` is from `now`: `in 3s`, `2m ago`.
 pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
     let seconds = time.as_second() - now.as_second();
@@ -72,6 +87,14 @@ pub(crate) fn relative(time: Timestamp, now: Timestamp) -> String {
         0 => "now".to_owned(),
         1.. => format!("in {}", coarse(seconds.unsigned_abs())),
         _ => format!("{} ago", coarse(seconds.unsigned_abs())),
+    }
+}
+
+/// From `start` to `end`, in its largest unit.
+pub(crate) fn length(start: Timestamp, end: Timestamp) -> String {
+    match end.duration_since(start).as_secs() {
+        0 => took(start, end),
+        seconds => coarse(seconds.unsigned_abs()),
     }
 }
 
@@ -129,6 +152,23 @@ pub(crate) fn quoted(name: &str) -> String {
     }
 }
 
+/// `text` as a string of TOML, with everything escaped that could draw on a terminal.
+pub(crate) fn toml_string(text: &str) -> String {
+    let mut string = String::with_capacity(text.len() + 2);
+    string.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => string.extend(['\\', letter]),
+            '\n' => string.push_str("\\n"),
+            '\t' => string.push_str("\\t"),
+            _ if is_dangerous(letter) => write!(string, "\\U{:08X}", letter as u32).expect("a string takes all"),
+            _ => string.push(letter),
+        }
+    }
+    string.push('"');
+    string
+}
+
 /// `text` as one word of a command line.
 pub(crate) fn shell_word(text: &str) -> Cow<'_, str> {
     let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@%+=,".contains(letter);
@@ -179,6 +219,13 @@ mod tests {
             assert_eq!(relative(time.parse().expect("a time"), now), told);
         }
         assert_eq!(absolute(now), "2026-01-02T03:04:05Z");
+        for (time, told) in [
+            ("2026-01-02T00:00:01Z", "00:00:01"),
+            ("2026-01-01T23:59:59Z", "01-01 23:59"),
+            ("2025-12-31T23:59:59Z", "2025-12-31 23:59"),
+        ] {
+            assert_eq!(clock(time.parse().expect("a time"), now), told);
+        }
     }
 
     #[test]

@@ -54,6 +54,10 @@ impl Module {
         Ok(self.sha256)
     }
 
+    pub(crate) fn into_sha256(self) -> String {
+        self.sha256
+    }
+
     /// Sends what the host lacks of the plugin, and waits until it is compiled and stored.
     async fn send(&self, client: &Client, output: &Output) -> Result<(), CallError> {
         let bar = ProgressBar::with_draw_target(Some(self.size()), ProgressDrawTarget::hidden());

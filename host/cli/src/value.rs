@@ -1,9 +1,15 @@
-//! The values of flags that are read here and not by the host: numbers, sizes, labels, settings that can be reset, kinds of events.
+//! The values of flags that are read here and not by the host: numbers, sizes, labels, settings that can be reset, times that are
+//! told from now.
 
 use std::str::FromStr;
 
+use jiff::{Span, SpanRelativeTo, Timestamp};
+
 /// The value that gives a setting its default again.
 const DEFAULT: &str = "default";
+
+/// The value that is the present time.
+const NOW: &str = "now";
 
 /// What `edit` makes of a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +20,13 @@ pub(crate) enum Setting<T> {
 }
 
 impl<T> Setting<T> {
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Setting<U> {
+        match self {
+            Self::Default => Setting::Default,
+            Self::To(value) => Setting::To(change(value)),
+        }
+    }
+
     /// As a patch has it: `null` resets.
     pub(crate) fn into_patch(self) -> Option<T> {
         match self {
@@ -39,6 +52,30 @@ pub(crate) struct NumberError;
 /// Reads a count or the like; its range is the host's to judge.
 pub(crate) fn number<T: FromStr>(text: &str) -> Result<T, NumberError> {
     text.parse().map_err(|_| NumberError)
+}
+
+/// What [`number`] is for a setting.
+pub(crate) fn number_setting<T: FromStr>(text: &str) -> Result<Setting<T>, NumberError> {
+    if text == DEFAULT { Ok(Setting::Default) } else { number(text).map(Setting::To) }
+}
+
+/// A point in time as the host reads it. `now`, and a length of time ago or ahead like `-10m` and `+1h`, are told from `now`; all
+/// else is the host's to judge.
+pub(crate) fn when(text: &str, now: Timestamp) -> String {
+    let told = if text == NOW { Some(now) } else { shifted(text, now) };
+    told.map_or_else(|| text.to_owned(), |time| time.to_string())
+}
+
+fn shifted(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let (ago, length) = match text.split_at_checked(1)? {
+        ("-", length) => (true, length),
+        ("+", length) => (false, length),
+        _ => return None,
+    };
+    // A length has another notation and a sign of its own; one way to write it is enough to document.
+    let span: Span = length.starts_with(|first: char| first.is_ascii_digit()).then(|| length.parse().ok())??;
+    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
+    if ago { now.checked_sub(duration) } else { now.checked_add(duration) }.ok()
 }
 
 /// A number of bytes.
@@ -167,7 +204,33 @@ mod tests {
     }
 
     #[test]
+    fn times_are_told_from_now_or_left_to_the_host() {
+        let now = crate::testing::time("2026-01-02T03:04:05Z");
+        for (text, told) in [
+            ("now", "2026-01-02T03:04:05Z"),
+            ("-10m", "2026-01-02T02:54:05Z"),
+            ("+1h30m", "2026-01-02T04:34:05Z"),
+            ("-2d", "2025-12-31T03:04:05Z"),
+            ("2027-01-31T03:00:00+01:00", "2027-01-31T03:00:00+01:00"),
+            ("10m", "10m"),
+            ("--10m", "--10m"),
+            ("-PT1H", "-PT1H"),
+            ("+", "+"),
+            ("-1y", "-1y"),
+            ("+99999999999h", "+99999999999h"),
+            ("tomorrow", "tomorrow"),
+            ("", ""),
+            ("ü1h", "ü1h"),
+        ] {
+            assert_eq!(when(text, now), told, "{text}");
+        }
+    }
+
+    #[test]
     fn the_word_default_resets() {
+        assert_eq!(number_setting("default"), Ok(Setting::<u32>::Default));
+        assert_eq!(number_setting("3"), Ok(Setting::To(3)));
+        assert_eq!(number_setting::<u32>("-3"), Err(NumberError));
         assert_eq!("default".parse(), Ok(Setting::<Size>::Default));
         assert_eq!("1k".parse(), Ok(Setting::To(Size(1024))));
         assert_eq!("5s".parse(), Ok(Setting::To("5s".to_owned())));

@@ -2,39 +2,32 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{Accepted, AddRequest, AddTask, GetRequest, Schedule, Task, TaskUnitApiClient};
+use taskhost_api::{Accepted, AddRequest, AddTask, GetRequest, Patch, Task, TaskUnitApiClient};
 
+use super::definition_flags::DefinitionFlags;
 use super::plugin_choice::PluginChoice;
+use super::schedule_words::in_words;
 use crate::exit::Exit;
 use crate::failure::{CallError, Doing, Failure};
 use crate::output::Output;
-use crate::text::{quoted, shell_word};
-use crate::value::{Label, Size};
+use crate::text::{absolute, quoted, shell_word};
+use crate::value::Label;
 
 /// Add a task: durable, and running, when this returns
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   taskctl add hello        # the built-in ticker, every second
-  taskctl add backup --wasm backup.wasm --every 1h -- --target /data")]
+  taskctl add backup --wasm backup.wasm --every 1h -- --target /data
+  taskctl add report --wasm report.wasm --cron '0 3 * * *' \\
+      --timezone Europe/Berlin --retry 3 --on-failure alert
+  taskctl add alert --wasm alert.wasm --manual")]
 pub(crate) struct Add {
     /// Its name: 1 to 128 bytes of letters, digits, -_.:/ and inner spaces
     name: String,
 
     #[command(flatten)]
     plugin: PluginChoice,
-
-    /// Run at this rate, from 10ms to 10y [the host's default: 1s]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    every: Option<String>,
-
-    /// Stop an attempt that takes longer [the host's default: 1m]
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    timeout: Option<String>,
-
-    /// Give an attempt at most so much memory, like 64MiB [the host's default: 128MiB]
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    memory: Option<Size>,
 
     /// Set a label to select the task by; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE")]
@@ -51,25 +44,25 @@ pub(crate) struct Add {
     /// The plugin's arguments
     #[arg(last = true)]
     args: Vec<String>,
+
+    // The last, for its help headings go on to what follows.
+    #[command(flatten)]
+    definition: DefinitionFlags,
 }
 
 impl Add {
     pub(crate) async fn run(self, client: &Client, output: &mut Output) -> Result<Exit, Failure> {
-        let Self { name, plugin, every, timeout, memory, labels, now, replace, args } = self;
+        let Self { name, plugin, definition, labels, now, replace, args } = self;
         let doing = || format!("add {}", quoted(&name));
-        let scheduled = every.is_some();
-        let request = AddRequest {
-            name: name.clone(),
-            plugin: plugin.resolve(client, output, &doing()).await?.unwrap_or_default(),
-            schedules: every.map(|every| vec![Schedule { every: Some(every) }]),
-            timeout,
-            memory_bytes: memory.map(|size| size.0),
-            overlap: None,
-            labels: (!labels.is_empty()).then(|| labels.into_iter().map(|label| (label.key, label.value)).collect()),
-            args: (!args.is_empty()).then_some(args),
-            now,
-            replace,
+        let labels = labels.into_iter().map(|label| (label.key, Some(label.value)));
+        let patch = Patch {
+            plugin: plugin.resolve(client, output, &doing()).await?,
+            labels: (labels.len() > 0).then(|| Some(labels.collect())),
+            args: (!args.is_empty()).then_some(Some(args)),
+            ..definition.into_patch(output.now, None)?
         };
+        let request = AddRequest { now, replace, ..AddRequest::new(name.clone(), patch) };
+        let is_default = request.schedules.is_none();
         let task = match client.add(AddTask::Spec(Box::new(request))).await.doing(doing)? {
             Accepted::With(task) => task,
             Accepted::True => return Err(CallError::Protocol("`true` instead of the task".to_owned())).doing(doing),
@@ -79,25 +72,30 @@ impl Add {
             return Ok(Exit::Done);
         }
         let done = if task.revision == 1 { "added" } else { "replaced" };
-        let name = &task.spec.name;
-        let every = rate(client, &task).await?;
-        output.line(&if scheduled {
-            format!("{done} {name}: runs every {every}")
+        let runs = runs(client, &task).await?;
+        let change = if is_default {
+            format!(" (default); change it with `taskctl edit {} --every 5m`", shell_word(&task.spec.name))
         } else {
-            let word = shell_word(name);
-            format!("{done} {name}: runs every {every} (default); change it with `taskctl edit {word} --every 5m`")
-        })?;
+            String::new()
+        };
+        output.line(&format!("{done} {}: runs {runs}{change}", task.spec.name))?;
         Ok(Exit::Done)
     }
 }
 
-/// The rate of a task. A default is the host's to tell, so that it is said nowhere twice.
-async fn rate(client: &Client, task: &Task) -> Result<String, Failure> {
-    let every = |task: &Task| task.spec.schedules.iter().flatten().find_map(|schedule| schedule.every.clone());
-    if let Some(given) = every(task) {
-        return Ok(given);
-    }
-    let request = GetRequest { name: task.spec.name.clone(), effective: true };
-    let task = client.get(request).await.doing(|| format!("show {}", quoted(&task.spec.name)))?;
-    Ok(every(&task).unwrap_or_else(|| "default".to_owned()))
+/// When a task runs, in words. A default is the host's to tell, so that it is said nowhere twice.
+async fn runs(client: &Client, task: &Task) -> Result<String, Failure> {
+    let name = &task.spec.name;
+    let schedules = match &task.spec.schedules {
+        Some(given) => given.clone(),
+        None => {
+            let request = GetRequest { name: name.clone(), effective: true };
+            let task = client.get(request).await.doing(|| format!("show {}", quoted(name)))?;
+            task.spec.schedules.unwrap_or_default()
+        }
+    };
+    // Of a rate, the next due time is no news.
+    let next = task.next_due.filter(|_| schedules.iter().any(|schedule| schedule.cron.is_some()));
+    let next = next.map(|next| format!(", next {}", absolute(next))).unwrap_or_default();
+    Ok(format!("{}{next}", in_words(&schedules, Some(name))))
 }

@@ -2,41 +2,33 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{EditRequest, Schedule, TaskUnitApiClient};
+use taskhost_api::{BulkAction, EditRequest, GetRequest, Patch, TaskUnitApiClient};
 
+use super::definition_flags::DefinitionFlags;
 use super::plugin_choice::PluginChoice;
+use super::target::{Deed, Target, Which};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
 use crate::text::{quoted, shell_word};
-use crate::value::{LabelChange, Setting, Size, number};
+use crate::value::{LabelChange, number};
 
 /// Change a task while it runs; what is not named stays as it is
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The value `default` gives a setting its default again.
+The value `default` gives a setting its default again. Schedules take the
+place of all that the task had.
 
 Examples:
   taskctl edit hello --every 5m --label team=web --label old-
-  taskctl edit backup --wasm backup-2.wasm --timeout default")]
+  taskctl edit backup --wasm backup-2.wasm --timeout default
+  taskctl edit --selector team=web --retry 3 --dry-run")]
 pub(crate) struct Edit {
-    /// The task
-    name: String,
+    #[command(flatten)]
+    target: Target,
 
     #[command(flatten)]
     plugin: PluginChoice,
-
-    /// Run at this rate
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    every: Option<Setting<String>>,
-
-    /// Stop an attempt that takes longer
-    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
-    timeout: Option<Setting<String>>,
-
-    /// Give an attempt at most so much memory, like 64MiB
-    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    memory: Option<Setting<Size>>,
 
     /// Set a label, or with KEY- take it away; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE|KEY-")]
@@ -44,6 +36,7 @@ pub(crate) struct Edit {
 
     /// Refuse unless the task has this revision
     #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = number::<u64>)]
+    #[arg(conflicts_with_all = ["selector", "all"])]
     if_revision: Option<u64>,
 
     /// Give the plugin no arguments any more
@@ -53,30 +46,51 @@ pub(crate) struct Edit {
     /// The plugin's arguments, in place of those it had
     #[arg(last = true)]
     args: Vec<String>,
+
+    // The last, for its help headings go on to what follows.
+    #[command(flatten)]
+    definition: DefinitionFlags,
 }
 
 impl Edit {
     pub(crate) async fn run(self, client: &Client, output: &mut Output) -> Result<Exit, Failure> {
-        let Self { name, plugin, every, timeout, memory, labels, if_revision, no_args, args } = self;
-        let doing = format!("edit {}", quoted(&name));
-        let schedules = |every| vec![Schedule { every: Some(every) }];
+        let Self { target, plugin, definition, labels, mut if_revision, no_args, args } = self;
+        let which = target.which();
+        let (doing, words) = match &which {
+            Which::One(name) => (format!("edit {}", quoted(name)), shell_word(name).into_owned()),
+            Which::Many(many) => (many.doing(EDIT.verb), many.words()),
+        };
+        let mut retry = None;
+        match &which {
+            // The host knows how a task retries as one member, and people change a part of it.
+            Which::One(name) if definition.failure.change_retry() => {
+                let request = GetRequest { name: name.clone(), effective: false };
+                let task = client.get(request).await.doing(|| doing.clone())?;
+                if_revision = if_revision.or(Some(task.revision));
+                retry = task.spec.retry;
+            }
+            Which::Many(_) if definition.failure.change_only_waits() => {
+                let hint = "give the number of attempts with --retry too";
+                return Err(Failure::usage(format!("failed to {doing}: each may retry in its own way"), hint));
+            }
+            _ => {}
+        }
         let labels = labels.into_iter().map(|change| (change.key, change.value));
-        let request = EditRequest {
-            name: name.clone(),
-            if_revision,
+        let patch = Patch {
             plugin: plugin.resolve(client, output, &doing).await?,
-            schedules: every.map(|every| every.into_patch().map(schedules)),
-            timeout: timeout.map(Setting::into_patch),
-            memory_bytes: memory.map(|memory| memory.into_patch().map(|size| size.0)),
-            overlap: None,
             labels: (labels.len() > 0).then(|| Some(labels.collect())),
             args: if no_args { Some(None) } else { (!args.is_empty()).then_some(Some(args)) },
+            ..definition.into_patch(output.now, retry)?
         };
-        if request == (EditRequest { name: name.clone(), if_revision, ..EditRequest::default() }) {
-            let hint = format!("name a setting, like `taskctl edit {} --every 5m`", shell_word(&name));
+        if patch == Patch::default() {
+            let hint = format!("name a setting, like `taskctl edit {words} --every 5m`");
             return Err(Failure::usage(format!("failed to {doing}: nothing to change"), hint));
         }
-        let task = client.edit(request).await.doing(|| doing)?;
+        let name = match which {
+            Which::One(name) => name,
+            Which::Many(many) => return many.act(client, output, EDIT, BulkAction::Edit(Box::new(patch))).await,
+        };
+        let task = client.edit(EditRequest::new(name, if_revision, patch)).await.doing(|| doing)?;
         if output.is_json() {
             output.document(&task)?;
         } else {
@@ -85,3 +99,5 @@ impl Edit {
         Ok(Exit::Done)
     }
 }
+
+const EDIT: Deed = Deed { verb: "edit", done: "edited" };

@@ -54,6 +54,9 @@ fn fields(info: &HostInfo, now: Timestamp) -> Vec<(&'static str, Cell)> {
         ("pool slots", Cell::plain(info.pool_slots.to_string())),
         ("pagemap scan", Cell::plain(if info.pagemap { "yes" } else { "no" })),
     ];
+    if info.lost_records > 0 {
+        fields.push(("lost records", Cell::new(info.lost_records.to_string(), Style::Warning)));
+    }
     if info.lost_log_lines > 0 {
         fields.push(("lost log lines", Cell::new(info.lost_log_lines.to_string(), Style::Warning)));
     }

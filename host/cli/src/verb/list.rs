@@ -8,6 +8,7 @@ use jsonrpsee::core::client::Client;
 use taskhost_api::{GetRequest, ListRequest, MAX_LIST_LIMIT, Task, TaskList, TaskUnitApiClient};
 
 use super::outcome;
+use super::schedule_words::in_brief;
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::{Cell, Output, Style};
@@ -17,7 +18,7 @@ use crate::text::relative;
 const COLUMNS: [Column; 8] = [
     Column::elastic("NAME"),
     Column::text("STATE"),
-    Column::text("EVERY"),
+    Column::text("SCHEDULE"),
     Column::text("NEXT"),
     Column::text("LAST"),
     Column::text("OUTCOME"),
@@ -63,8 +64,9 @@ enum Sort {
 
 impl List {
     pub(crate) async fn run(self, client: &Client, output: &mut Output) -> Result<Exit, Failure> {
-        let (sort, filtered) = (self.sort, self.selector.is_some() || self.state.is_some() || self.outcome.is_some());
-        let mut tasks = self.fetch(client).await?;
+        let Self { selector, state, outcome, sort } = self;
+        let filtered = selector.is_some() || state.is_some() || outcome.is_some();
+        let mut tasks = fetch(client, ListRequest { selector, state, outcome, ..ListRequest::default() }).await?;
         sort.apply(&mut tasks);
         if output.is_json() {
             output.document(&TaskList { tasks, next_cursor: None })?;
@@ -76,8 +78,8 @@ impl List {
             };
             output.note(note);
         } else {
-            let default_rate = default_rate(client, &tasks).await;
-            let rows: Vec<_> = tasks.iter().map(|task| row(task, &default_rate, output.now)).collect();
+            let default_schedule = default_schedule(client, &tasks).await;
+            let rows: Vec<_> = tasks.iter().map(|task| row(task, &default_schedule, output.now)).collect();
             output.table(&COLUMNS, &rows)?;
             for task in &tasks {
                 if let Some(fault) = &task.fault {
@@ -87,19 +89,18 @@ impl List {
         }
         Ok(Exit::Done)
     }
+}
 
-    /// Every page.
-    async fn fetch(self, client: &Client) -> Result<Vec<Task>, Failure> {
-        let Self { selector, state, outcome, sort: _ } = self;
-        let mut request = ListRequest { selector, state, outcome, limit: Some(MAX_LIST_LIMIT), cursor: None };
-        let mut tasks = Vec::new();
-        loop {
-            let page = client.list(request.clone()).await.doing(|| "list tasks".to_owned())?;
-            tasks.extend(page.tasks);
-            match page.next_cursor {
-                Some(cursor) => request.cursor = Some(cursor),
-                None => return Ok(tasks),
-            }
+/// The tasks that are asked for: every page.
+pub(super) async fn fetch(client: &Client, mut request: ListRequest) -> Result<Vec<Task>, Failure> {
+    request.limit = Some(MAX_LIST_LIMIT);
+    let mut tasks = Vec::new();
+    loop {
+        let page = client.list(request.clone()).await.doing(|| "list tasks".to_owned())?;
+        tasks.extend(page.tasks);
+        match page.next_cursor {
+            Some(cursor) => request.cursor = Some(cursor),
+            None => return Ok(tasks),
         }
     }
 }
@@ -118,22 +119,18 @@ impl Sort {
     }
 }
 
-/// The rate of tasks that were given none, as the host tells it of one of them; it is the same for all.
-async fn default_rate(client: &Client, tasks: &[Task]) -> String {
+/// The schedule of tasks that were given none, as the host tells it of one of them; it is the same for all.
+async fn default_schedule(client: &Client, tasks: &[Task]) -> String {
     let unnamed = || "default".to_owned();
-    let Some(task) = tasks.iter().find(|task| rate(task).is_none()) else { return unnamed() };
+    let Some(task) = tasks.iter().find(|task| task.spec.schedules.is_none()) else { return unnamed() };
     // The task may be gone by now: no reason to show no list.
     match client.get(GetRequest { name: task.spec.name.clone(), effective: true }).await {
-        Ok(task) => rate(&task).map_or_else(unnamed, ToOwned::to_owned),
+        Ok(task) => task.spec.schedules.as_deref().map_or_else(unnamed, in_brief),
         Err(_) => unnamed(),
     }
 }
 
-fn rate(task: &Task) -> Option<&str> {
-    task.spec.schedules.iter().flatten().find_map(|schedule| schedule.every.as_deref())
-}
-
-fn row(task: &Task, default_rate: &str, now: Timestamp) -> [Cell; COLUMNS.len()] {
+fn row(task: &Task, default_schedule: &str, now: Timestamp) -> [Cell; COLUMNS.len()] {
     let time = |time: Option<Timestamp>| Cell::plain(time.map_or("-".to_owned(), |time| relative(time, now)));
     let sum = |except: &[&str]| -> u64 {
         task.counts.iter().filter(|(outcome, _)| !except.contains(&outcome.as_str())).map(|(_, count)| count).sum()
@@ -142,7 +139,7 @@ fn row(task: &Task, default_rate: &str, now: Timestamp) -> [Cell; COLUMNS.len()]
     [
         Cell::bold(&task.spec.name),
         Cell::new(&task.state, if task.fault.is_some() { Style::Bad } else { Style::Plain }),
-        Cell::plain(rate(task).unwrap_or(default_rate)),
+        Cell::plain(task.spec.schedules.as_deref().map_or_else(|| default_schedule.to_owned(), in_brief)),
         time(task.next_due),
         time(task.last_run.as_ref().map(|run| run.started.unwrap_or(run.due))),
         task.last_run.as_ref().map_or(Cell::plain("-"), |run| Cell::outcome(outcome(run))),

@@ -2,8 +2,9 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{RunRequest, TaskUnitApiClient};
+use taskhost_api::{BulkAction, RunRequest, RunState, TaskUnitApiClient};
 
+use super::target::{Deed, Target, Which};
 use super::{outcome, remark, took};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
@@ -15,9 +16,19 @@ const SUCCESS: &str = "success";
 
 /// Run a task once, now, beside its schedules, and show its outcome
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  taskctl run backup
+  taskctl run backup --overlap allow_all --no-wait
+  taskctl run --selector team=web       # starts them, and does not wait")]
 pub(crate) struct Run {
-    /// The task
-    name: String,
+    #[command(flatten)]
+    target: Target,
+
+    /// What to do if a run is going on, in place of the task's own policy: skip, buffer_one, buffer_all, cancel_other,
+    /// terminate_other or allow_all
+    #[arg(long, value_name = "POLICY")]
+    overlap: Option<String>,
 
     /// Return when the run has started, not when it has finished
     #[arg(long)]
@@ -26,8 +37,15 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, client: &Client, output: &mut Output) -> Result<Exit, Failure> {
-        let Self { name, no_wait } = self;
-        let request = RunRequest { name: name.clone(), wait: !no_wait };
+        let Self { target, overlap, no_wait } = self;
+        let name = match target.which() {
+            Which::One(name) => name,
+            Which::Many(many) => {
+                let deed = Deed { verb: "run", done: "started" };
+                return many.act(client, output, deed, BulkAction::Run { overlap }).await;
+            }
+        };
+        let request = RunRequest { name: name.clone(), wait: !no_wait, overlap };
         let started = client.run(request).await.doing(|| format!("run {}", quoted(&name)))?;
         let run = &started.run;
         let exit = match run.outcome.as_deref() {
@@ -40,7 +58,8 @@ impl Run {
             return Ok(exit);
         }
         if run.outcome.is_none() {
-            output.line(&format!("started {name}: run {}", run.run_id))?;
+            let done = if run.state == RunState::Queued { "queued" } else { "started" };
+            output.line(&format!("{done} {name}: run {}", run.run_id))?;
             return Ok(exit);
         }
         let took = took(run).map(|took| format!("in {took}")).unwrap_or_default();
@@ -50,7 +69,7 @@ impl Run {
         for line in remark(run).unwrap_or_default().lines() {
             output.line(line)?;
         }
-        if exit == Exit::RunFailed {
+        if exit == Exit::RunFailed && run.attempts > 0 {
             output.hint(&format!("see what it printed with `taskctl logs {}`", shell_word(&name)));
         }
         Ok(exit)

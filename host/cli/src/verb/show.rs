@@ -3,8 +3,9 @@
 use clap::Args;
 use jiff::Timestamp;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{GetRequest, PluginRef, Task, TaskUnitApiClient};
+use taskhost_api::{GetRequest, Jitter, PluginRef, Retry, Spec, Task, TaskUnitApiClient};
 
+use super::schedule_words::in_words;
 use super::{outcome, remark, took};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
@@ -39,28 +40,16 @@ impl Show {
 }
 
 fn fields(task: &Task, now: Timestamp) -> Vec<(&'static str, Cell)> {
-    let spec = &task.spec;
-    let or_default = |value: Option<String>| value.map_or(Cell::new("default", Style::Dim), Cell::plain);
-    let every = spec.schedules.iter().flatten().find_map(|schedule| schedule.every.clone());
-    let mut fields = vec![
-        ("name", Cell::bold(&spec.name)),
-        ("state", Cell::plain(&task.state)),
-        ("revision", Cell::plain(task.revision.to_string())),
-        ("plugin", Cell::plain(plugin(&spec.plugin))),
-        ("every", or_default(every)),
-        ("timeout", or_default(spec.timeout.clone())),
-        ("memory", or_default(spec.memory_bytes.map(bytes))),
-        ("overlap", or_default(spec.overlap.clone())),
-    ];
-    if let Some(labels) = spec.labels.as_ref().filter(|labels| !labels.is_empty()) {
-        let labels: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
-        fields.push(("labels", Cell::plain(labels.join(" "))));
-    }
-    if let Some(args) = spec.args.as_ref().filter(|args| !args.is_empty()) {
-        let args: Vec<_> = args.iter().map(|arg| shell_word(arg)).collect();
-        fields.push(("args", Cell::plain(args.join(" "))));
-    }
     let with_distance = |time| format!("{} ({})", absolute(time), relative(time, now));
+    let mut fields = vec![("name", Cell::bold(&task.spec.name)), ("state", Cell::plain(&task.state))];
+    if let Some(paused) = &task.paused {
+        fields.push(("  since", Cell::plain(with_distance(paused.since))));
+        fields.extend(paused.until.map(|until| ("  until", Cell::plain(with_distance(until)))));
+        fields.push(("  by", Cell::plain(&paused.by)));
+        fields.extend(paused.note.as_ref().map(|note| ("  note", Cell::plain(note))));
+    }
+    fields.push(("revision", Cell::plain(task.revision.to_string())));
+    fields.extend(definition(&task.spec));
     fields.push(("added", Cell::plain(absolute(task.added_at))));
     if let Some(next) = task.next_due {
         fields.push(("next due", Cell::plain(with_distance(next))));
@@ -70,14 +59,90 @@ fn fields(task: &Task, now: Timestamp) -> Vec<(&'static str, Cell)> {
         fields.push(("  due", Cell::plain(with_distance(run.due))));
         fields.push(("  outcome", Cell::outcome(outcome(run))));
         fields.extend(took(run).map(|took| ("  took", Cell::plain(took))));
+        if run.attempts > 1 {
+            fields.push(("  attempts", Cell::plain(run.attempts.to_string())));
+        }
+        if let Some(trigger) = &run.trigger {
+            let run = format!("{} ({}, run {})", trigger.task, trigger.outcome, trigger.run_id);
+            fields.push(("  after", Cell::plain(run)));
+        }
         fields.extend(remark(run).map(|remark| ("  remark", Cell::plain(remark))));
     }
     let counts: Vec<_> = task.counts.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
     if !counts.is_empty() {
-        fields.push(("runs", Cell::plain(counts.join(", "))));
+        fields.push(("counts", Cell::plain(counts.join(", "))));
+    }
+    if task.failures > 0 {
+        fields.push(("failures", Cell::new(format!("{} in a row", task.failures), Style::Bad)));
+    }
+    if task.backlog > 0 {
+        fields.push(("backlog", Cell::plain(format!("{} due times to be made up for", task.backlog))));
     }
     fields.extend(task.fault.as_ref().map(|fault| ("fault", Cell::new(fault, Style::Bad))));
     fields
+}
+
+/// What was given, and `default` for what most tasks are given.
+fn definition(spec: &Spec) -> Vec<(&'static str, Cell)> {
+    let or_default = |value: Option<String>| value.map_or(Cell::new("default", Style::Dim), Cell::plain);
+    let mut fields = vec![("plugin", Cell::plain(plugin(&spec.plugin)))];
+    match &spec.schedules {
+        None => fields.push(("runs", or_default(None))),
+        Some(schedules) => {
+            let names = std::iter::once("runs").chain(std::iter::repeat(""));
+            let words = |schedule| Cell::plain(in_words(std::slice::from_ref(schedule), Some(&spec.name)));
+            fields.extend(names.zip(schedules.iter().map(words)));
+        }
+    }
+    let count = |number: u32| number.to_string();
+    let jitter = |jitter: &Jitter| {
+        let stable = if jitter.stable { ", the same for every due time" } else { "" };
+        format!("up to {}{stable}", jitter.max)
+    };
+    let attempts = |attempts| if attempts == 1 { "no".to_owned() } else { format!("{attempts} attempts") };
+    let retry = spec.retry.as_ref();
+    // Waits are no use to read where nothing waits.
+    let retried = retry.filter(|retry| retry.attempts != Some(1));
+    let words = |words: &Vec<String>| words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
+    let labels = spec
+        .labels
+        .as_ref()
+        .filter(|labels| !labels.is_empty())
+        .map(|labels| labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" "));
+    fields.extend([
+        ("timeout", or_default(spec.timeout.clone())),
+        ("memory", or_default(spec.memory_bytes.map(bytes))),
+        ("overlap", or_default(spec.overlap.clone())),
+    ]);
+    let only_if_given = [
+        ("max running", spec.max_running.map(count)),
+        ("max buffered", spec.max_buffered.map(count)),
+        ("missed", spec.missed.clone()),
+        ("catch-up window", spec.catchup_window.clone()),
+        ("max catch-up", spec.max_catchup.map(count)),
+        ("starts at", spec.starts_at.clone()),
+        ("expires at", spec.expires_at.clone()),
+        ("max runs", spec.max_runs.map(|runs| runs.to_string())),
+        ("jitter", spec.jitter.as_ref().map(jitter)),
+        ("retry", retry.map(|retry| retry.attempts.map_or("default".to_owned(), attempts))),
+        ("  backoff", retried.and_then(backoff)),
+        ("  on", retried.and_then(|retry| Some(retry.on.as_ref()?.join(" ")))),
+        ("pause on failure", spec.pause_on_failure.map(|runs| format!("after {runs} in a row"))),
+        ("on failure", spec.on_failure.as_ref().map(|task| format!("run {task}"))),
+        ("on recovery", spec.on_recovery.as_ref().map(|task| format!("run {task}"))),
+        ("labels", labels),
+        ("args", spec.args.as_ref().filter(|args| !args.is_empty()).map(words)),
+    ];
+    fields.extend(only_if_given.into_iter().filter_map(|(name, value)| Some((name, Cell::plain(value?)))));
+    fields
+}
+
+/// How long a run waits for its next attempt.
+fn backoff(retry: &Retry) -> Option<String> {
+    let backoff = retry.backoff.as_ref().map(|backoff| format!("{backoff}, then twice as long each time"));
+    let max_backoff = retry.max_backoff.as_ref().map(|max| format!("at most {max}"));
+    let parts: Vec<_> = [backoff, max_backoff].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| parts.join(", "))
 }
 
 fn plugin(plugin: &PluginRef) -> String {
@@ -91,8 +156,31 @@ fn plugin(plugin: &PluginRef) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::testing::{Shown, tasks};
+
+    #[test]
+    fn every_member_of_a_definition_is_shown() {
+        let mut task = tasks().remove(2);
+        task.spec = serde_json::from_value(json!({
+            "name": "everything",
+            "schedules": [{"every": "5m", "phase": "10s"}, {"cron": "0 3 * * *", "timezone": "Europe/Berlin"}],
+            "starts_at": "2027-01-01T00:00:00Z", "expires_at": "2028-01-01T00:00:00Z", "max_runs": 3,
+            "jitter": {"max": "10s", "stable": true}, "timeout": "5s", "memory_bytes": 65536, "overlap": "buffer_all",
+            "max_running": 2, "max_buffered": 3, "missed": "run_all", "catchup_window": "1h", "max_catchup": 4,
+            "retry": {"attempts": 3, "backoff": "1s", "max_backoff": "1m", "on": ["error", "trapped"]},
+            "pause_on_failure": 5, "on_failure": "b", "on_recovery": "c", "args": ["x"], "labels": {"team": "web"},
+        }))
+        .expect("a definition");
+        (task.failures, task.backlog) = (4, 12);
+        let mut shown = Shown::new();
+        shown.output.fields(&fields(&task, shown.output.now)).expect("memory takes all");
+        let widest = shown.out().lines().map(console::measure_text_width).max();
+        assert!(widest <= Some(80), "{}", shown.out());
+        insta::assert_snapshot!(shown.out());
+    }
 
     #[test]
     fn all_about_a_task_is_shown() {

@@ -80,6 +80,8 @@ fn kind_parser() -> impl TypedValueParser<Value = EventKind> {
     let kinds = [
         EventKind::TaskAdded,
         EventKind::TaskEdited,
+        EventKind::TaskPaused,
+        EventKind::TaskResumed,
         EventKind::TaskDeleted,
         EventKind::RunFinished,
         EventKind::Log,
@@ -94,6 +96,8 @@ fn name(kind: EventKind) -> &'static str {
     match kind {
         EventKind::TaskAdded => "task_added",
         EventKind::TaskEdited => "task_edited",
+        EventKind::TaskPaused => "task_paused",
+        EventKind::TaskResumed => "task_resumed",
         EventKind::TaskDeleted => "task_deleted",
         EventKind::RunFinished => "run_finished",
         EventKind::Log => "log",
