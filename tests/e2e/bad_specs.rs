@@ -151,7 +151,10 @@ fn members_of_the_wrong_shape_are_refused_by_name() {
     }
     for (spec, message) in [
         (json!({ "name": "x", "schedules": [] }), "0 schedules"),
-        (json!({ "name": "x", "schedules": [{}] }), "no member"),
+        (
+            json!({ "name": "x", "schedules": [{}] }),
+            "a schedule has none of `every`, `delay`, `cron`, `at` and `manual`",
+        ),
         (json!({ "name": "x", "timeout": "8d" }), "from 1ms to 7d"),
         (json!({ "name": "x", "memory_bytes": 1 }), "from 64 KiB to 4 GiB"),
         (json!({ "name": "x", "overlap": "dance" }), "`dance` is no overlap policy"),

@@ -6,9 +6,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod accounting;
 mod bad_plugins;
 mod bad_requests;
 mod bad_specs;
+mod bulk;
 mod commands;
 mod crash;
 mod damage;
@@ -17,7 +19,15 @@ mod go_dialect;
 mod hostile;
 mod http;
 mod lifecycle;
+mod missed;
 mod offline;
+mod outage;
+mod overlap;
+mod pause;
 mod permission;
+mod retry;
+mod schedules;
 mod stream;
 mod upload;
+mod week;
+mod why;

@@ -144,6 +144,23 @@ impl<'e> Host<'e> {
         self.wait();
     }
 
+    /// The same; what it printed before that nobody has read.
+    #[track_caller]
+    pub(crate) fn kill_and_read(mut self) -> Vec<String> {
+        self.signal(Signal::KILL);
+        self.process.wait();
+        self.lines.rest()
+    }
+
+    /// The same with SIGTERM.
+    #[track_caller]
+    pub(crate) fn stop_and_read(mut self) -> Vec<String> {
+        self.signal(Signal::TERM);
+        let status = self.process.wait();
+        assert!(status.success(), "{status}:\n{}", read_log(&self.log));
+        self.lines.rest()
+    }
+
     /// Whether it still runs.
     pub(crate) fn is_alive(&mut self) -> bool {
         !self.process.has_ended()

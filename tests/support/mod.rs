@@ -1,6 +1,7 @@
 //! What every end-to-end test stands on: a hermetic [`TestEnv`], a [`Host`] in it, and clients that know nothing of the
 //! crates of the host.
 
+pub(crate) mod account;
 mod ctl;
 mod env;
 mod host;
@@ -43,6 +44,19 @@ pub(crate) fn guest_bytes(file: &str) -> Vec<u8> {
 /// In lower-case hex.
 pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A point in time as the wire has it.
+#[track_caller]
+pub(crate) fn time(value: &serde_json::Value) -> jiff::Timestamp {
+    value.as_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("no time as of RFC 3339: {value}"))
+}
+
+/// A time as the host's sentences have it: with milliseconds if it has any.
+#[track_caller]
+pub(crate) fn told(value: &serde_json::Value) -> String {
+    let time = time(value);
+    if time.subsec_nanosecond() < 1_000_000 { format!("{time:.0}") } else { format!("{time:.3}") }
 }
 
 /// Asks until there is an answer.

@@ -17,7 +17,13 @@ pub(super) struct Process {
 impl Process {
     #[track_caller]
     pub(super) fn spawn(command: &mut Command) -> Self {
-        Self { child: command.stdin(Stdio::null()).spawn().expect("the program can be started") }
+        Self::spawn_reading(command, Stdio::null())
+    }
+
+    /// A child that reads from there.
+    #[track_caller]
+    fn spawn_reading(command: &mut Command, stdin: Stdio) -> Self {
+        Self { child: command.stdin(stdin).spawn().expect("the program can be started") }
     }
 
     pub(super) fn pid(&self) -> u32 {
@@ -75,6 +81,12 @@ impl Lines {
             Err(RecvTimeoutError::Timeout) => panic!("no line within {} s", DEADLINE.as_secs()),
         }
     }
+
+    /// All lines up to the end.
+    #[track_caller]
+    pub(super) fn rest(&self) -> Vec<String> {
+        std::iter::from_fn(|| self.next()).collect()
+    }
 }
 
 /// A program that has ended.
@@ -119,7 +131,13 @@ impl Ran {
 /// Runs a program to its end.
 #[track_caller]
 pub(crate) fn run_to_end(command: &mut Command) -> Ran {
-    let mut process = Process::spawn(command.stdout(Stdio::piped()).stderr(Stdio::piped()));
+    run_reading(command, Stdio::null())
+}
+
+/// Runs a program to its end, with its standard input from there.
+#[track_caller]
+pub(super) fn run_reading(command: &mut Command, stdin: Stdio) -> Ran {
+    let mut process = Process::spawn_reading(command.stdout(Stdio::piped()).stderr(Stdio::piped()), stdin);
     let stdout = read_all(process.child.stdout.take().expect("stdout is a pipe"));
     let stderr = read_all(process.child.stderr.take().expect("stderr is a pipe"));
     let status = process.wait();
