@@ -19,7 +19,7 @@ pub struct Schedule {
     /// A fixed rate, as a duration from `"10ms"` to ten years, anchored at the time of adding.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub every: Option<String>,
-    /// With `every`: how far every due time is put off, as a duration shorter than the interval.
+    /// With `every`: what is added to the anchor, as a duration shorter than the interval.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
     /// With `every`: whether the anchor is the Unix epoch, so that due times stand on the wall clock (of UTC).

@@ -34,7 +34,7 @@ pub(crate) struct ScheduleFlags {
     #[arg(long)]
     manual: bool,
 
-    /// With --every: put every due time off by so much
+    /// With --every: first due so long after adding
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true, requires = "every")]
     phase: Option<String>,
 

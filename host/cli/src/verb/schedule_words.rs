@@ -13,7 +13,7 @@ pub(super) fn in_words(schedules: &[Schedule], name: Option<&str>) -> String {
 fn one_in_words(schedule: &Schedule, name: Option<&str>) -> String {
     let Schedule { every, phase, align, delay, cron, timezone, at, manual: _ } = schedule;
     if let Some(every) = every {
-        let phase = phase.as_ref().map(|phase| format!(", put off by {phase}")).unwrap_or_default();
+        let phase = phase.as_ref().map(|phase| format!(" with a phase of {phase}")).unwrap_or_default();
         let align = if *align { ", on the wall clock" } else { "" };
         format!("every {every}{phase}{align}")
     } else if let Some(delay) = delay {
@@ -69,7 +69,7 @@ mod tests {
             (json!([{"every": "5m"}]), "every 5m", "5m"),
             (
                 json!([{"every": "1h", "phase": "10m", "align": true}]),
-                "every 1h, put off by 10m, on the wall clock",
+                "every 1h with a phase of 10m, on the wall clock",
                 "1h",
             ),
             (json!([{"delay": "10s"}]), "10s after each run", "after 10s"),

@@ -305,9 +305,9 @@ pub enum SpecError {
     DurationSyntax { what: &'static str, error: DurationError },
     #[error("{what} {} is out of range; it must be from {} to {}", format_duration(*.given), format_duration(*.min), format_duration(*.max))]
     DurationRange { what: &'static str, given: Duration, min: Duration, max: Duration },
-    #[error("`{what}` is {given}; it must be from 1 to {max}")]
+    #[error("`{what}` is {given}; it must be {}", bounds(*.max))]
     CountRange { what: &'static str, given: u64, max: u64 },
-    #[error("its schedules never come due: the time that they have has passed")]
+    #[error("its schedules never come due: all the times that they have are past")]
     NeverDue,
     #[error("it would expire at {expires_at}, and start no earlier than {starts_at}: it would never run")]
     ExpiresBeforeStart { starts_at: Time, expires_at: Time },
@@ -345,6 +345,11 @@ fn default_schedules() -> &'static [Schedule] {
         let second = Interval::new(Duration::from_secs(1)).expect("one second is an interval");
         [Schedule::Every(Every::of(second))]
     })
+}
+
+/// What a count may be, in words; one that a 32-bit number bounds has no bound that anybody means.
+fn bounds(max: u64) -> String {
+    if max >= u64::from(u32::MAX) { "at least 1".to_owned() } else { format!("from 1 to {max}") }
 }
 
 fn check_count<N: Copy + Into<u64>>(what: &'static str, given: N, max: N) -> Result<N, SpecError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{RunsFilter, Supervisor, TaskError};
 use crate::outcome::{Outcome, Run, RunPhase};
 use crate::ports::{Clock, Engine, HostRun, Revision, RevisionKind};
+use crate::schedule::Schedule;
 use crate::time::{Time, Told};
 
 /// How exactly a time in whole seconds is meant: due times have fractions of a second that nobody types.
@@ -79,6 +80,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             Some(next) => format!("next due at {}", Told(next)),
             None if task.paused.is_some() => "nothing comes due while it is paused".to_owned(),
             None if task.running => "nothing comes due before the run that is going on has ended".to_owned(),
+            None if task.spec.schedules() == [Schedule::Manual] => "it never comes due by itself (`manual`)".to_owned(),
             None => "nothing comes due any more".to_owned(),
         });
         Ok(WhyView { at, due: run.as_ref().map(|run| run.record.key.due), run, next_due: task.next_due, text })
