@@ -1,4 +1,4 @@
-//! Deliberate bugs, for the simulator to prove that it finds such. With optimisation, as in every release, there are none: [`planted`]
+//! Deliberate bugs, for the simulator to prove that it finds such. With optimisation, as in every release, there are none: `planted`
 //! is a constant, and no code is left of them. Else each is off until a test plants it, in its own thread. (A cargo feature would
 //! have all tests run another core than the one that is built to run.)
 

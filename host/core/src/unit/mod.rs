@@ -5,7 +5,7 @@
 //!
 //! Due times are taken in order, and each one exactly once: `cursor` is how far they were taken. One that was taken is started,
 //! waits in `queue` (overlap), stands in `backlogs` (to be made up for), or got its record. Nothing else can become of it, and
-//! after a crash [`restore`] gives a record to what was taken and can't be gone on with.
+//! after a crash `restore` gives a record to what was taken and can't be gone on with.
 
 pub mod fault;
 mod finish;
