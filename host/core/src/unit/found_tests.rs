@@ -328,3 +328,12 @@ fn what_may_have_run_after_a_seldom_due_time_is_abandoned_all_the_same() {
     assert_eq!(outcomes, [Outcome::Missed, Outcome::Abandoned, Outcome::Abandoned]);
     assert!(told.made_up().is_empty());
 }
+
+#[test]
+fn the_time_of_adding_is_the_newest_due_time_even_if_the_schedule_has_older_ones() {
+    let before = Time(ADDED.0 - 5_000_000_000);
+    let at_once = Definition { due_at_once: true, ..definition(spec(vec![Schedule::At(before)])) };
+    let unit = Unit::added(&at_once);
+    let after = Time(before.0 - 1);
+    assert_eq!((unit.newest_slot(after, ADDED), unit.count_slots(after, ADDED).due), (Some(ADDED), 2));
+}

@@ -49,8 +49,9 @@ impl Unit {
 
     /// The newest due time after `after` and not after `until`.
     pub(super) fn newest_slot(&self, after: Time, until: Time) -> Option<Time> {
-        let newest = self.timetable().newest_until(after, until);
-        newest.or_else(|| self.is_due_at_once(after, until).then_some(self.anchor))
+        // Due times of the clock on the wall may lie before the time of adding, if the clock was set back far.
+        let at_once = self.is_due_at_once(after, until).then_some(self.anchor);
+        self.timetable().newest_until(after, until).max(at_once)
     }
 
     /// How many places lie after `after` and not after `until`.
