@@ -189,7 +189,8 @@ impl<C: Clock> Recorder<C> {
         claims.extend(previous.filter(|run| run.stopped.is_none()).map_or(started, |run| run.claimed));
         let mut recorder =
             Self { store, clock, claims, started, beat: started, waiting: Waiting::default(), refused: false };
-        recorder.claim().await;
+        // Before there are any tasks: whoever asks when the host was up gets an answer from the first moment on.
+        recorder.claim_from(started).await;
         recorder
     }
 
@@ -261,10 +262,14 @@ impl<C: Clock> Recorder<C> {
     async fn claim(&mut self) {
         let now = self.clock.now();
         let idle = self.claims.tasks.load(Ordering::Relaxed) == 0;
-        let first = now == self.started;
-        if idle && !first && now >= self.beat && now.since(self.beat) < IDLE_BEAT {
+        if idle && now >= self.beat && now.since(self.beat) < IDLE_BEAT {
             return;
         }
+        self.claim_from(now).await;
+    }
+
+    /// Says that the host is alive at a time, and claims the stretch after it.
+    async fn claim_from(&mut self, now: Time) {
         self.beat = now;
         let ahead = now.saturating_add(CLAIM_AHEAD);
         // What was claimed stays claimed when the clock is set back, unless it was wrong before.
