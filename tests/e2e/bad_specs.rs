@@ -136,7 +136,7 @@ fn members_of_the_wrong_shape_are_refused_by_name() {
         (r#"{"name":"x","memory_bytes":-1}"#, "invalid value"),
         (r#"{"name":"x","memory_bytes":1.5}"#, "invalid type"),
         (r#"{"name":"x","name":"y"}"#, "duplicate field `name`"),
-        (r#"{"name":"x","labels":{"x":"1","x":"2"}}"#, "duplicate label `x`"),
+        (r#"{"name":"x","labels":{"x":"1","x":"2"}}"#, "`x` is given twice"),
         (r#"{"name":"x","shedules":[]}"#, "unknown field `shedules`"),
         (r#"{"schedules":[]}"#, "missing field `name`"),
         (r#"{"name":"x","plugin":{"builtin":"ticker","sha256":"00"}}"#, "invalid params"),

@@ -37,7 +37,7 @@ pub use plugin::{
     PluginSelector,
 };
 pub use run::{LogLine, Logs, LogsRequest, Run, RunRequest, RunState, Runs, RunsRequest, Span, Started, Trigger};
-pub use spec::{AddRequest, EditRequest, Jitter, Patch, Retry, Schedule, Spec};
+pub use spec::{AddRequest, Dir, EditRequest, Grants, Jitter, Patch, Retry, Schedule, Spec};
 pub use task::{
     Accepted, AddTask, CancelRequest, Cancelled, DeleteMode, DeleteRequest, DeleteTask, Deleted, GetRequest,
     ListRequest, ListSort, Paused, Task, TaskList,

@@ -72,6 +72,44 @@ pub struct Retry {
     pub on: Option<Vec<String>>,
 }
 
+/// What a task may do beside computing and reading clocks and random numbers. Nothing by default; a member that is absent is empty.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Grants {
+    /// Environment variables of the guest.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "pairs")]
+    pub env: BTreeMap<String, String>,
+    /// Folders of the host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dirs: Vec<Dir>,
+    /// Where it may connect to, as `HOST:PORT`: HOST is a name, `*.` and a name, an address, a net like `10.0.0.0/8`, or `*`; PORT a
+    /// number or `*`. Addresses that are not public are reached only where an address or a net names them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// Settings that the guest reads through `wasi:config`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", deserialize_with = "pairs")]
+    pub config: BTreeMap<String, String>,
+    /// Names of secrets of the host that the guest reads through `wasi:config`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
+    /// Whether it has a key-value store of its own (`wasi:keyvalue`).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub kv: bool,
+}
+
+/// A folder of the host as a guest sees it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dir {
+    /// Its absolute path on the host.
+    pub host: String,
+    /// The name that it has for the guest.
+    pub guest: String,
+    /// Whether nothing in it can be changed.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+}
+
 /// Declares the members of a definition once, for the four types that have them: whole, to add, as a patch, and to edit. What all
 /// definitions have, and labels, whose values a patch can take away, stand in the macro.
 macro_rules! definitions {
@@ -226,6 +264,12 @@ definitions! {
     on_recovery: String,
     /// The guest's arguments, without its own name.
     args: Vec<String>,
+    /// What it may do beside computing; nothing by default.
+    grants: Grants,
+    /// Limits other than `timeout` and `memory_bytes`, by name, like `{"log_lines": 100}`; those that are absent have their defaults.
+    limits: BTreeMap<String, u64>,
+    /// Whether every attempt has an instance of its own, `fresh`, the default, or the next run gets the same one: `keep`.
+    instance: String,
 }
 
 pub(crate) fn is_false(value: &bool) -> bool {
@@ -240,6 +284,11 @@ fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Res
 /// Reads labels, each of which may be given once: which of two was meant, nobody can tell.
 fn labels<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, String>>, D::Error> {
     Ok(Option::<Labels<_>>::deserialize(deserializer)?.map(|Labels(labels)| labels))
+}
+
+/// Reads pairs, each of which may be given once.
+fn pairs<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, String>, D::Error> {
+    Labels::deserialize(deserializer).map(|Labels(pairs)| pairs)
 }
 
 /// What [`given`] is for labels.
@@ -262,7 +311,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Labels<V> {
             type Value = Labels<V>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object of labels")
+                f.write_str("an object of names and values")
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
@@ -270,7 +319,7 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Labels<V> {
                 while let Some(key) = map.next_key::<String>()? {
                     if labels.contains_key(&key) {
                         let key: String = key.chars().take(MAX_TOLD_KEY_CHARS).collect();
-                        return Err(de::Error::custom(format_args!("duplicate label `{}`", key.escape_debug())));
+                        return Err(de::Error::custom(format_args!("`{}` is given twice", key.escape_debug())));
                     }
                     labels.insert(key, map.next_value()?);
                 }
@@ -294,10 +343,10 @@ mod tests {
     fn a_label_that_is_given_twice_is_refused() {
         let twice = r#"{"name": "a", "labels": {"x": "1", "y": "2", "x": "1"}}"#;
         for refusal in [refusal::<Spec>(twice), refusal::<AddRequest>(twice), refusal::<EditRequest>(twice)] {
-            assert!(refusal.starts_with("duplicate label `x`"), "{refusal}");
+            assert!(refusal.starts_with("`x` is given twice"), "{refusal}");
         }
         let taken_away = r#"{"name": "a", "labels": {"x": "1", "x": null}}"#;
-        assert!(refusal::<EditRequest>(taken_away).starts_with("duplicate label `x`"));
+        assert!(refusal::<EditRequest>(taken_away).starts_with("`x` is given twice"));
         let hostile = format!(r#"{{"name": "a", "labels": {{"{0}": "1", "{0}": "2"}}}}"#, "\\u001b".repeat(10_000));
         let refusal = refusal::<Spec>(&hostile);
         assert!(refusal.len() < 1_000 && !refusal.contains('\u{1b}'), "short, and safe to print: {refusal}");

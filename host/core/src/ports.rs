@@ -17,7 +17,7 @@ use crate::log::{LogChunk, TaskLog};
 use crate::name::TaskName;
 use crate::outcome::{Counts, Outcome, Reason, RunId, RunKey, RunRecord, RunReport, TaskId, Trigger};
 use crate::plugin::{PluginError, PluginFacts, PluginRef, Sha256};
-use crate::spec::TaskSpec;
+use crate::spec::{Grants, Limit, TaskSpec};
 use crate::time::Time;
 
 /// A future in a box that any thread may drive.
@@ -60,6 +60,10 @@ pub trait Engine: Send + Sync + 'static {
         spec: Arc<TaskSpec>,
     ) -> BoxFuture<Result<<Self::Runner as Runner>::Job, PluginError>>;
 
+    /// Refuses grants that the host can't give: a folder that is not there, a secret that it does not have. Asked when a task is
+    /// added or edited, and never for one that is there already: its runs fail one by one until the host has it again.
+    fn check_grants(&self, grants: Grants) -> BoxFuture<Result<(), GrantFault>>;
+
     /// Lets go of what is kept in memory of a plugin that no task uses any more, and of its artefact on disk.
     fn forget(&self, plugin: Sha256);
 
@@ -82,6 +86,24 @@ pub struct EngineStats {
     pub pool_slots: u64,
     /// How many attempts are in the slow lane.
     pub slow_lane: u64,
+    /// How often each limit was hit since the start; those that were not are absent.
+    pub limits_hit: Vec<(Limit, u64)>,
+    /// The linear memory that guests have now, and the most that all of them together may have.
+    pub guest_memory_bytes: u64,
+    pub memory_budget_bytes: u64,
+    /// How many attempts wait for memory of the budget.
+    pub waiting_for_memory: u64,
+    /// How many instances are kept for next runs.
+    pub kept_instances: u64,
+}
+
+/// A grant that the host can't give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct GrantFault {
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
 }
 
 /// Runs attempts on one worker's thread.
@@ -163,6 +185,29 @@ impl RunControl {
 pub trait PluginSource: Send + Sync + 'static {
     /// The whole plugin, checked against its sha256: [`PluginError::NotFound`] or [`PluginError::Damaged`] otherwise.
     fn read(&self, plugin: Sha256) -> Result<Bytes, PluginError>;
+}
+
+/// Where the values of secrets come from. Blocking; never called on a worker's thread.
+pub trait SecretSource: Send + Sync + 'static {
+    /// The value of a secret as it is now; `None` if there is none of this name.
+    fn read(&self, name: &str) -> Result<Option<Bytes>, StoreError>;
+
+    /// Where a secret of this name would be looked for, in words for who must put it there.
+    fn places(&self, name: &str) -> String;
+}
+
+/// A host without secrets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoSecrets;
+
+impl SecretSource for NoSecrets {
+    fn read(&self, _name: &str) -> Result<Option<Bytes>, StoreError> {
+        Ok(None)
+    }
+
+    fn places(&self, _name: &str) -> String {
+        "another host: this one keeps no secrets".to_owned()
+    }
 }
 
 /// Keeps definitions, plugins, history and logs over restarts.

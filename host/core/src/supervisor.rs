@@ -35,7 +35,7 @@ use crate::ports::{Clock, Definition, Engine, LoadedTask, Runner, Store, StoreEr
 use crate::recorder::{Claims, LastFlush, MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
-use crate::spec::{Overlap, TaskSpec};
+use crate::spec::{Ceilings, Overlap, TaskSpec};
 use crate::unit::Outage;
 use crate::worker::{
     Command, Known, MAX_COMMANDS, MAX_RECORD_BATCHES, MAX_WISHES, NewUnit, Shared, Slot, UnitBatch, Wish, Worker,
@@ -56,6 +56,8 @@ pub struct SupervisorConfig {
     pub cancel_grace: Duration,
     /// The time zone of cron expressions that name none.
     pub zone: Zone,
+    /// The most that definitions may ask for.
+    pub ceilings: Ceilings,
 }
 
 /// Runs tasks. Cheap to clone; all clones are the same supervisor.
@@ -68,6 +70,7 @@ struct Inner<E: Engine, C: Clock> {
     store: Arc<dyn Store>,
     clock: C,
     zone: Zone,
+    ceilings: Ceilings,
     claims: Arc<Claims>,
     /// What is to be written at once.
     urgent: mpsc::Sender<Urgent>,
@@ -126,6 +129,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             claims: Arc::clone(&claims),
             wishes,
             cancel_grace: config.cancel_grace,
+            ceilings: Arc::new(config.ceilings.clone()),
         };
         let (workers, threads): (Vec<_>, Vec<_>) =
             (0..config.workers.max(1)).map(|number| spawn_worker(number, &engine, &clock, &shared)).unzip();
@@ -140,6 +144,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 store,
                 clock,
                 zone: config.zone,
+                ceilings: config.ceilings,
                 claims,
                 urgent,
                 bus,

@@ -14,7 +14,7 @@ use crate::log::{LogChunk, Stream};
 use crate::outcome::{Outcome, RunId, RunKey, RunRecord, RunReport, TaskId};
 use crate::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
 use crate::ports::*;
-use crate::spec::TaskSpec;
+use crate::spec::{Grants, TaskSpec};
 use crate::time::{Time, parse_duration};
 
 pub(crate) const START: Time = Time(1_700_000_000_000_000_000);
@@ -109,6 +109,10 @@ impl Engine for FakeEngine {
         let plugin = resolve(self, &spec.plugin);
         let broken = plugin.ok().filter(|plugin| self.broken.lock().expect("no panic").contains(plugin));
         Box::pin(async move { broken.map_or(Ok(spec), |plugin| Err(PluginError::Damaged(plugin))) })
+    }
+
+    fn check_grants(&self, _grants: Grants) -> BoxFuture<Result<(), GrantFault>> {
+        Box::pin(std::future::ready(Ok(())))
     }
 
     fn forget(&self, _plugin: Sha256) {}

@@ -32,6 +32,7 @@ use crate::outcome::{Counts, RunKey, RunRecord, RunReport, TaskId, Trigger};
 use crate::plugin::Sha256;
 use crate::ports::{Clock, Pause, Runner, Store, UnitState};
 use crate::recorder::Claims;
+use crate::spec::Ceilings;
 use crate::time::Time;
 use crate::unit::{Action, Input};
 
@@ -114,6 +115,7 @@ pub(crate) struct Shared {
     pub claims: Arc<Claims>,
     pub wishes: mpsc::Sender<Wish>,
     pub cancel_grace: Duration,
+    pub ceilings: Arc<Ceilings>,
 }
 
 /// Ordered by time, so that the heap's top is due first.

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use taskhost_core::schedule::Zone;
+use taskhost_core::spec::Ceilings;
 use taskhost_core::time::{DurationError, parse_duration};
 
 use crate::access::AccessPolicy;
@@ -57,6 +58,10 @@ pub struct Config {
     /// What is logged, as of `tracing_subscriber`'s `EnvFilter`.
     pub log: String,
     pub access: AccessPolicy,
+    /// Where files with secrets are, one each, named after them.
+    pub secrets_dir: Option<PathBuf>,
+    /// The most that tasks may ask for.
+    pub ceilings: Ceilings,
 }
 
 /// Settings as they are written, in a file or elsewhere; what is absent is left to the layer below.
@@ -208,6 +213,8 @@ impl Config {
             echo,
             log: log.unwrap_or_default(),
             access: AccessPolicy { uids: uids.unwrap_or_default(), gids: gids.unwrap_or_default() },
+            secrets_dir: None,
+            ceilings: Ceilings::default(),
             data_dir,
         })
     }
@@ -434,6 +441,8 @@ mod tests {
             echo: None,
             log: "info".to_owned(),
             access: AccessPolicy::default(),
+            secrets_dir: None,
+            ceilings: Ceilings::default(),
         };
         assert_eq!(config, expected);
     }

@@ -14,6 +14,7 @@ pub mod listen;
 mod normalise;
 mod offline;
 mod rpc;
+mod secrets;
 mod serve;
 mod shutdown;
 mod stream;

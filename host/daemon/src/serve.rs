@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use taskhost_core::key_value::MemoryKeyValue;
 use taskhost_core::ports::SystemClock;
 use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
 use taskhost_engine::{DEFAULT_POOL_SLOTS, EngineConfig, WasmEngine};
@@ -20,6 +21,7 @@ use crate::config::{Config, ConfigError, Surroundings};
 use crate::echo::Echo;
 use crate::listen::{BindError, Listeners};
 use crate::rpc::{About, Rpc};
+use crate::secrets::Secrets;
 use crate::shutdown::{self, Signals};
 use crate::upload::PluginUploads;
 use crate::{Host, builtin, chain, failed_to};
@@ -114,10 +116,18 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         cache_dir: Some(config.data_dir.join("cache")),
         builtins: builtin::plugins(),
         source: store.clone(),
+        key_values: Arc::new(MemoryKeyValue::default()),
+        secrets: Arc::new(Secrets::of_process(config.secrets_dir.clone())),
+        ceilings: config.ceilings.clone(),
+        own_dirs: vec![config.data_dir.clone()],
     })
     .map_err(failed_to)?;
-    let supervisor =
-        SupervisorConfig { workers: config.workers, cancel_grace: config.cancel_grace, zone: config.timezone.clone() };
+    let supervisor = SupervisorConfig {
+        workers: config.workers,
+        cancel_grace: config.cancel_grace,
+        zone: config.timezone.clone(),
+        ceilings: config.ceilings.clone(),
+    };
     Supervisor::start(supervisor, Arc::new(engine), store, SystemClock).await.context("failed to start the tasks")
 }
 

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::ports::SystemClock;
+use taskhost_core::key_value::MemoryKeyValue;
+use taskhost_core::ports::{NoSecrets, SystemClock};
 use taskhost_core::schedule::Zone;
+use taskhost_core::spec::Ceilings;
 use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
 use taskhost_engine::{EngineConfig, WasmEngine};
 use taskhost_store::SqliteStore;
@@ -45,8 +47,17 @@ async fn start_in(dir: &Path) -> Host {
         cache_dir: None,
         builtins: builtin::plugins(),
         source: store.clone(),
+        key_values: Arc::<MemoryKeyValue>::default(),
+        secrets: Arc::new(NoSecrets),
+        ceilings: Ceilings::default(),
+        own_dirs: vec![dir.to_owned()],
     });
-    let config = SupervisorConfig { workers: 1, cancel_grace: Duration::from_millis(100), zone: Zone::utc() };
+    let config = SupervisorConfig {
+        workers: 1,
+        cancel_grace: Duration::from_millis(100),
+        zone: Zone::utc(),
+        ceilings: Ceilings::default(),
+    };
     let engine = Arc::new(engine.expect("an engine"));
     Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts")
 }

@@ -5,24 +5,24 @@ use std::time::Instant;
 
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::ports::Attempt;
-use taskhost_core::spec::TaskSpec;
 use wasmtime::PoolConcurrencyLimitError;
 
 use crate::load::Loaded;
 use crate::report::{Broken, Ended, report};
 use crate::runner::{JobInner, Probe};
+use crate::setup::Setup;
 use crate::state::store;
 
 /// Makes the attempt. When it has ended, its slot is free.
 pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Instant, probe: Arc<Probe>) -> RunReport {
-    if let Some(ended) = enter_if_room(&job.loaded, &job.spec, &attempt, deadline, &probe).await {
+    if let Some(ended) = enter_if_room(&job.loaded, &job.setup, &attempt, deadline, &probe).await {
         return report(ended);
     }
     let overflow = match job.shared.overflow(&job.program).await {
         Ok(overflow) => overflow,
         Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
     };
-    match enter_if_room(&overflow, &job.spec, &attempt, deadline, &probe).await {
+    match enter_if_room(&overflow, &job.setup, &attempt, deadline, &probe).await {
         Some(ended) => report(ended),
         None => RunReport::of(Outcome::HostError).with_detail("too many runs at once: no instance is left"),
     }
@@ -31,25 +31,25 @@ pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Inst
 /// Runs the guest once, unless the engine is full.
 async fn enter_if_room(
     loaded: &Loaded,
-    spec: &TaskSpec,
+    setup: &Setup,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
 ) -> Option<Ended> {
     let _place = loaded.room.take()?;
-    let ended = enter(loaded, spec, attempt, deadline, probe).await;
+    let ended = enter(loaded, setup, attempt, deadline, probe).await;
     (!is_full(&ended)).then_some(ended)
 }
 
 /// Runs the guest once on the engine that it is loaded on.
 pub(crate) async fn enter(
     loaded: &Loaded,
-    spec: &TaskSpec,
+    setup: &Setup,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
 ) -> Ended {
-    let mut store = store(&loaded.engine, spec, attempt, deadline, probe);
+    let mut store = store(&loaded.engine, setup, attempt, deadline, probe);
     let returned = loaded.entry.call(&mut store, attempt).await;
     Ended { returned, denied: store.data().limits.denied() }
 }

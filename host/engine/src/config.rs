@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use taskhost_core::ports::PluginSource;
+use taskhost_core::key_value::KeyValue;
+use taskhost_core::ports::{PluginSource, SecretSource};
+use taskhost_core::spec::Ceilings;
 
 /// How many instances one worker can make from its pool at once by default, as far as the address space allows it.
 pub const DEFAULT_POOL_SLOTS: u32 = 1000;
@@ -24,6 +26,14 @@ pub struct EngineConfig {
     pub builtins: Vec<(String, Bytes)>,
     /// Where the others come from.
     pub source: Arc<dyn PluginSource>,
+    /// The keys and values of tasks.
+    pub key_values: Arc<dyn KeyValue>,
+    /// Where secrets come from.
+    pub secrets: Arc<dyn SecretSource>,
+    /// The most that tasks may have of each limit, whatever their definitions say.
+    pub ceilings: Ceilings,
+    /// The host's own folders: none is granted that holds one of them or stands in one.
+    pub own_dirs: Vec<PathBuf>,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -34,6 +44,8 @@ impl fmt::Debug for EngineConfig {
             .field("pool_slots", &self.pool_slots)
             .field("cache_dir", &self.cache_dir)
             .field("builtins", &builtins)
+            .field("ceilings", &self.ceilings)
+            .field("own_dirs", &self.own_dirs)
             .finish_non_exhaustive()
     }
 }

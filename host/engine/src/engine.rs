@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
-use taskhost_core::ports::{self, BoxFuture, EngineStats, PluginSource, resolve};
-use taskhost_core::spec::TaskSpec;
+use taskhost_core::ports::{self, BoxFuture, EngineStats, GrantFault, PluginSource, resolve};
+use taskhost_core::spec::{Grants, TaskSpec};
 use wasmtime::PoolingAllocationConfig;
 
 use crate::admit::{self, Admitted, admit, sha256_of};
@@ -15,6 +15,7 @@ use crate::compile::Compiler;
 use crate::config::EngineConfig;
 use crate::epoch::{Beat, EpochClock};
 use crate::error::EngineError;
+use crate::grant;
 use crate::lane::SlowLane;
 use crate::linker::Linked;
 use crate::load::{Loaded, Unloaded};
@@ -22,10 +23,14 @@ use crate::pool::{Engines, MAX_OVERFLOW_INSTANCES};
 use crate::program::{Program, Programs};
 use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
+use crate::setup::{Services, Setup};
 use crate::wit;
 
 /// How many workers share a slow lane: what is slow gets at most half of the machine.
 const WORKERS_PER_SLOW_LANE: usize = 2;
+
+/// What to do about a failure of the host's own.
+const HOST_LOG: &str = "the host's log has the cause";
 
 /// wasmtime, with everything around it.
 pub struct WasmEngine {
@@ -45,6 +50,7 @@ pub(crate) struct Shared {
     programs: Programs,
     builtins: Builtins,
     source: Arc<dyn PluginSource>,
+    services: Arc<Services>,
 }
 
 impl WasmEngine {
@@ -74,6 +80,12 @@ impl WasmEngine {
             programs: Programs::new(workers),
             builtins: Builtins::new(config.builtins)?,
             source: config.source,
+            services: Arc::new(Services {
+                key_values: config.key_values,
+                secrets: config.secrets,
+                ceilings: config.ceilings,
+                own_dirs: config.own_dirs,
+            }),
         };
         Ok(Self { shared: Arc::new(shared), beats, slow_lanes, slots: engines.slots })
     }
@@ -102,7 +114,16 @@ impl ports::Engine for WasmEngine {
         Box::pin(async move {
             let program = shared.programs.get(plugin?);
             let loaded = shared.loaded(&program, worker).await?;
-            Ok(Job::new(shared, program, loaded, spec))
+            let setup = Setup::new(spec, Arc::clone(&shared.services));
+            Ok(Job::new(shared, program, loaded, setup))
+        })
+    }
+
+    fn check_grants(&self, grants: Grants) -> BoxFuture<Result<(), GrantFault>> {
+        let services = Arc::clone(&self.shared.services);
+        Box::pin(async move {
+            let checked = tokio::task::spawn_blocking(move || grant::check(&grants, &services)).await;
+            checked.unwrap_or_else(|error| Err(GrantFault { message: error.to_string(), hint: HOST_LOG.to_owned() }))
         })
     }
 
@@ -127,6 +148,7 @@ impl ports::Engine for WasmEngine {
             pagemap: self.slots > 0 && PoolingAllocationConfig::is_pagemap_scan_available(),
             pool_slots: u64::from(self.slots) * self.beats.len() as u64,
             slow_lane: self.slow_lanes.iter().map(|lane| lane.running()).sum(),
+            ..EngineStats::default()
         }
     }
 }

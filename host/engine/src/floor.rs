@@ -8,12 +8,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use rustix::time::{ClockId, clock_gettime};
+use taskhost_core::key_value::MemoryKeyValue;
 use taskhost_core::log::TaskLog;
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::PluginError;
-use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
-use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
+use taskhost_core::ports::{Attempt, Clock, NoSecrets, RunControl, SystemClock};
+use taskhost_core::spec::{Ceilings, DEFAULT_TIMEOUT, TaskSpec};
 
 use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
@@ -27,6 +28,7 @@ use crate::pool::Engines;
 use crate::report::report;
 use crate::room::Room;
 use crate::runner::Probe;
+use crate::setup::{Services, Setup};
 
 /// How many attempts are made between two looks at the clock.
 const BATCH: u64 = 100;
@@ -79,7 +81,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, Fl
 
 fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     let name = TaskName::new("floor").expect("it is a name");
-    let spec = TaskSpec::new(name.clone());
+    let setup = Setup::new(Arc::new(TaskSpec::new(name.clone())), services());
     let attempt = Attempt {
         run_id: RunId { task: 0, key: RunKey::of(SystemClock.now()) },
         number: 1,
@@ -99,13 +101,19 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
         while start.elapsed() < wall {
             for _ in 0..BATCH {
                 let now = Instant::now();
-                let report = report(enter(loaded, &spec, &attempt, now + DEFAULT_TIMEOUT, &Probe::new(now)).await);
+                let report = report(enter(loaded, &setup, &attempt, now + DEFAULT_TIMEOUT, &Probe::new(now)).await);
                 check(&report)?;
             }
             attempts += BATCH;
         }
         Ok(Floor { attempts, cpu: thread_cpu() - start_cpu })
     })
+}
+
+/// Nothing to reach: the plugin is granted nothing.
+fn services() -> Arc<Services> {
+    let (key_values, secrets) = (Arc::<MemoryKeyValue>::default(), Arc::new(NoSecrets));
+    Arc::new(Services { key_values, secrets, ceilings: Ceilings::default(), own_dirs: Vec::new() })
 }
 
 fn check(report: &RunReport) -> Result<(), FloorError> {

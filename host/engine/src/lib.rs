@@ -16,6 +16,7 @@ mod engine;
 mod epoch;
 mod error;
 pub mod floor;
+mod grant;
 mod import;
 mod inspect;
 mod lane;
@@ -28,6 +29,7 @@ mod program;
 mod report;
 mod room;
 mod runner;
+mod setup;
 mod state;
 mod wit;
 

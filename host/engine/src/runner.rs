@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::ports::{Attempt, RunControl, Runner};
-use taskhost_core::spec::TaskSpec;
 use taskhost_core::time::format_duration;
 use tokio::sync::oneshot;
 
@@ -27,6 +26,7 @@ use crate::epoch::Beat;
 use crate::lane::{LaneHint, SlowLane};
 use crate::load::Loaded;
 use crate::program::Program;
+use crate::setup::Setup;
 
 /// How long one attempt may be polled in the fast lane, all its polls together. A slice bounds a poll, but neither a guest that works
 /// and waits by turns, nor what never looks at the epoch: filling a big memory, or making an instance of one.
@@ -48,14 +48,14 @@ pub(crate) struct JobInner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Arc<Program>,
     pub(crate) loaded: Arc<Loaded>,
-    pub(crate) spec: Arc<TaskSpec>,
+    pub(crate) setup: Setup,
     lane: LaneHint,
 }
 
 impl Job {
-    pub(crate) fn new(shared: Arc<Shared>, program: Arc<Program>, loaded: Arc<Loaded>, spec: Arc<TaskSpec>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, program: Arc<Program>, loaded: Arc<Loaded>, setup: Setup) -> Self {
         let lane = LaneHint::new(loaded.big);
-        Self(Arc::new(JobInner { shared, program, loaded, spec, lane }))
+        Self(Arc::new(JobInner { shared, program, loaded, setup, lane }))
     }
 }
 

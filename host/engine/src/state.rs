@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use taskhost_core::ports::{Attempt, RunControl};
-use taskhost_core::spec::TaskSpec;
+use taskhost_core::spec::Limit;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -13,6 +13,7 @@ use crate::epoch::{EPOCH, SLICE_EPOCHS};
 use crate::limits::{Limits, MAX_COMPONENT_HANDLES, MAX_HOST_RESOURCES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::runner::Probe;
+use crate::setup::Setup;
 
 /// The world of one attempt.
 pub(crate) struct State {
@@ -32,7 +33,7 @@ pub(crate) struct Stopped;
 /// A fresh store for an attempt, with every limit set. Nothing is granted: no files, no environment, no network.
 pub(crate) fn store(
     engine: &Engine,
-    spec: &TaskSpec,
+    setup: &Setup,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
@@ -40,7 +41,7 @@ pub(crate) fn store(
     let output = Output::new(Arc::clone(&attempt.log));
     let mut wasi = WasiCtx::builder();
     wasi.arg(attempt.task.as_str())
-        .args(&spec.args)
+        .args(&setup.spec.args)
         .stdout(output.stdout())
         .stderr(output.stderr())
         .max_random_size(MAX_RANDOM_BYTES)
@@ -48,7 +49,7 @@ pub(crate) fn store(
         .allow_udp(false);
     let mut state = State {
         wasi: wasi.build_p1(),
-        limits: Limits::new(spec.memory_bytes()),
+        limits: Limits::new(setup.bounds.of(Limit::MemoryBytes)),
         control: Arc::clone(&attempt.control),
         deadline,
         probe: Arc::clone(probe),

@@ -1,5 +1,7 @@
 //! Definitions of tasks: what is given, checked, with the defaults for what is not.
 
+mod grants;
+mod limits;
 mod policy;
 
 use std::collections::BTreeMap;
@@ -8,10 +10,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::grants::{
+    DirGrant, GrantError, Grants, GrantsText, HostMatch, HostPattern, MAX_DIR_BYTES, MAX_GRANT_NAME_BYTES,
+    MAX_GRANTED_TEXT_BYTES, MAX_GRANTS_OF_A_KIND, check_secret_name,
+};
+pub use self::limits::{Ceilings, LIMITS, Limit, LimitError, LimitRule, Limits};
 use self::policy::check_duration;
 pub use self::policy::{
     DEFAULT_BACKOFF, DEFAULT_CATCHUP_WINDOW, DEFAULT_MAX_BACKOFF, DEFAULT_MAX_BUFFERED, DEFAULT_MAX_CATCHUP,
-    DEFAULT_MAX_RUNNING, Jitter, JitterText, MAX_ATTEMPTS, MAX_BACKOFF, MAX_CATCHUP_WINDOW, MAX_JITTER,
+    DEFAULT_MAX_RUNNING, InstancePolicy, Jitter, JitterText, MAX_ATTEMPTS, MAX_BACKOFF, MAX_CATCHUP_WINDOW, MAX_JITTER,
     MAX_MAX_BUFFERED, MAX_MAX_CATCHUP, MAX_MAX_RUNNING, MIN_BACKOFF, MIN_CATCHUP_WINDOW, Missed, Overlap, Retry,
     RetryText,
 };
@@ -91,6 +98,13 @@ pub struct TaskSpec {
     pub labels: BTreeMap<String, String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,
+    /// In a box, as the two below: most tasks have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grants: Option<Box<Grants>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Box<Limits>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<InstancePolicy>,
 }
 
 impl TaskSpec {
@@ -118,6 +132,9 @@ impl TaskSpec {
             on_recovery: None,
             labels: BTreeMap::new(),
             args: Vec::new(),
+            grants: None,
+            limits: None,
+            instance: None,
         }
     }
 
@@ -185,6 +202,11 @@ impl TaskSpec {
         if let Some(args) = patch.args {
             self.args = args.map(check_args).transpose()?.unwrap_or_default();
         }
+        set(&mut self.grants, patch.grants, |grants| Ok(Box::new(grants.check()?)))?;
+        self.grants = self.grants.filter(|grants| !grants.is_empty());
+        set(&mut self.limits, patch.limits, |limits| Ok(Box::new(Limits::check(limits)?)))?;
+        self.limits = self.limits.filter(|limits| **limits != Limits::default());
+        set(&mut self.instance, patch.instance, |text| InstancePolicy::parse(&text))?;
         Ok(self)
     }
 
@@ -249,6 +271,24 @@ impl TaskSpec {
         self.retry.clone().unwrap_or_else(Retry::none)
     }
 
+    /// What it is granted.
+    pub fn grants(&self) -> &Grants {
+        static NONE: Grants = Grants::none();
+        self.grants.as_deref().unwrap_or(&NONE)
+    }
+
+    /// What it sets of this limit itself; the host's [`Ceilings`] tell what is in force.
+    pub fn own_limit(&self, limit: Limit) -> Option<u64> {
+        match limit {
+            Limit::MemoryBytes => self.memory_bytes,
+            limit => self.limits.as_ref().and_then(|limits| limits.get(limit)),
+        }
+    }
+
+    pub fn instance(&self) -> InstancePolicy {
+        self.instance.unwrap_or_default()
+    }
+
     /// The same with every default written out.
     pub fn effective(&self) -> Self {
         Self {
@@ -262,6 +302,8 @@ impl TaskSpec {
             catchup_window: Some(self.catchup_window()),
             max_catchup: Some(self.max_catchup()),
             retry: Some(self.retry()),
+            limits: Some(Box::new(self.limits.as_deref().cloned().unwrap_or_default().effective())),
+            instance: Some(self.instance()),
             ..self.clone()
         }
     }
@@ -292,6 +334,9 @@ pub struct SpecPatch {
     /// Labels to set, and with `None` to take away.
     pub labels: Option<Option<BTreeMap<String, Option<String>>>>,
     pub args: Option<Option<Vec<String>>>,
+    pub grants: Option<Option<GrantsText>>,
+    pub limits: Option<Option<BTreeMap<String, u64>>>,
+    pub instance: Option<Option<String>>,
 }
 
 /// Why a definition is refused. Nothing was changed.
@@ -327,6 +372,12 @@ pub enum SpecError {
         "`{0}` is no overlap policy; it is one of skip, buffer_one, buffer_all, cancel_other, terminate_other and allow_all"
     )]
     Overlap(String),
+    #[error(transparent)]
+    Grant(#[from] GrantError),
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error("`{0}` is no policy for instances; it is one of fresh and keep")]
+    Instance(String),
     #[error(transparent)]
     Label(#[from] LabelError),
     #[error("the task would have {0} labels; at most {MAX_LABELS} are allowed")]

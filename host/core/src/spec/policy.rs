@@ -118,6 +118,32 @@ impl Missed {
     }
 }
 
+/// Whether a run's instance outlives it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstancePolicy {
+    /// Every attempt has one of its own, and nothing of a run is left for the next.
+    #[default]
+    Fresh,
+    /// The next run gets the same one, with all that it kept in memory, for as long as there is room for it and no run of it
+    /// failed.
+    Keep,
+}
+
+impl InstancePolicy {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Keep => "keep",
+        }
+    }
+
+    pub fn parse(text: &str) -> Result<Self, SpecError> {
+        let known = [Self::Fresh, Self::Keep].into_iter().find(|policy| policy.as_str() == text);
+        known.ok_or_else(|| SpecError::Instance(told(text)))
+    }
+}
+
 /// A time between a due time and its run, so that many tasks with the same due time do not run at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

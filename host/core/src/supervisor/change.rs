@@ -218,10 +218,20 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if !due_at_once {
             refuse_if_never_due(&spec, added_at, added_at)?;
         }
+        self.check_host_has(&spec, None).await?;
         let spec = Arc::new(spec);
         let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
         let definition = Definition { id: new_task_id(), revision: 1, spec, added_at, due_at_once, paused: None };
         Ok(Ready::Add { definition, plugin, job })
+    }
+
+    /// Refuses what the host can't give: limits past its ceilings, and grants that are new and not to be had.
+    async fn check_host_has(&self, spec: &TaskSpec, old: Option<&TaskSpec>) -> Result<(), TaskError> {
+        self.inner.ceilings.check(spec).map_err(SpecError::Limit)?;
+        if spec.grants.is_none() || old.is_some_and(|old| old.grants == spec.grants) {
+            return Ok(());
+        }
+        Ok(self.inner.engine.check_grants(spec.grants().clone()).await?)
     }
 
     /// Checks and prepares a changed task; `None` if nothing changes. Its name's turn has come.
@@ -233,6 +243,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if timing(&old.spec) != timing(&spec) {
             refuse_if_never_due(&spec, old.added_at, self.inner.clock.now())?;
         }
+        self.check_host_has(&spec, Some(&old.spec)).await?;
         let spec = Arc::new(spec);
         let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
         let definition = Definition { revision: old.revision + 1, spec, ..old };

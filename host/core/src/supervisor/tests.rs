@@ -11,7 +11,7 @@ use crate::plugin::PluginRef;
 use crate::ports::Actor;
 use crate::ports::SystemClock;
 use crate::schedule::ScheduleText;
-use crate::spec::SpecPatch;
+use crate::spec::{Ceilings, SpecPatch};
 use crate::testing::{FakeEngine, MemoryStore};
 use crate::time::Time;
 
@@ -24,7 +24,12 @@ async fn start(store: &Arc<MemoryStore>) -> TestSupervisor {
 }
 
 async fn start_with(store: &Arc<MemoryStore>, engine: FakeEngine) -> TestSupervisor {
-    let config = SupervisorConfig { workers: 2, cancel_grace: Duration::from_millis(50), zone: Zone::utc() };
+    let config = SupervisorConfig {
+        workers: 2,
+        cancel_grace: Duration::from_millis(50),
+        zone: Zone::utc(),
+        ceilings: Ceilings::default(),
+    };
     let store = Arc::clone(store);
     Supervisor::start(config, Arc::new(engine), store, SystemClock).await.expect("the store loads")
 }

@@ -8,7 +8,7 @@ use crate::log::LogLine;
 use crate::name::TaskName;
 use crate::outcome::{Counts, Outcome, Run, RunId};
 use crate::plugin::{PluginError, PluginFacts, Sha256};
-use crate::ports::{EngineStats, Pause, StoreError};
+use crate::ports::{EngineStats, GrantFault, Pause, StoreError};
 use crate::spec::{SpecError, TaskSpec};
 use crate::time::{Time, Told};
 use crate::worker::Slot;
@@ -46,6 +46,8 @@ pub enum TaskError {
     Twice(TaskName),
     #[error(transparent)]
     Spec(#[from] SpecError),
+    #[error(transparent)]
+    Grant(#[from] GrantFault),
     #[error(transparent)]
     Plugin(#[from] PluginError),
     #[error("plugin {plugin} is in use (tasks: {tasks}, `{example}` among them)")]

@@ -89,7 +89,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             reason: run.reason,
             trigger: run.trigger.as_deref().cloned(),
             due_local: slot.unit.due_local(key.due),
-            timeout: slot.definition.spec.timeout(),
+            timeout: self.shared.ceilings.timeout(&slot.definition.spec),
             control,
             log: Arc::clone(&slot.log),
         };

@@ -40,6 +40,7 @@ impl Bench {
             claims: Arc::clone(&claims),
             wishes: mpsc::channel(MAX_WISHES).0,
             cancel_grace: Duration::from_secs(5),
+            ceilings: Arc::default(),
         };
         let runner = FakeRunner::default();
         let started = Arc::clone(&runner.started);

@@ -11,9 +11,13 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use bytes::Bytes;
 use taskhost_api::MAX_PLUGIN_BYTES;
+use taskhost_core::key_value::MemoryKeyValue;
 use taskhost_core::plugin::{PluginError, Sha256};
 use taskhost_core::ports::PluginSource;
+use taskhost_core::spec::Ceilings;
 use taskhost_engine::{EngineConfig, EngineError, WasmEngine};
+
+use crate::secrets::Secrets;
 
 /// Reads a plugin's file, if it is no larger than a host accepts.
 fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
@@ -32,7 +36,17 @@ fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
 /// An engine for one plugin, which keeps nothing.
 fn engine_for(wasm: Bytes) -> Result<WasmEngine, EngineError> {
     let source = Arc::new(OneFile(wasm));
-    WasmEngine::new(EngineConfig { workers: 1, pool_slots: 1, cache_dir: None, builtins: Vec::new(), source })
+    WasmEngine::new(EngineConfig {
+        workers: 1,
+        pool_slots: 1,
+        cache_dir: None,
+        builtins: Vec::new(),
+        source,
+        key_values: Arc::new(MemoryKeyValue::default()),
+        secrets: Arc::new(Secrets::of_process(None)),
+        ceilings: Ceilings::default(),
+        own_dirs: Vec::new(),
+    })
 }
 
 /// Where that engine finds the plugin.

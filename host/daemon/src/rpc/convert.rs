@@ -11,7 +11,7 @@ use taskhost_core::outcome::{Counts, Run, RunMore, RunPhase, Trigger};
 use taskhost_core::plugin::PluginRef;
 use taskhost_core::ports::{Pause, Revision, RevisionKind};
 use taskhost_core::schedule::{Schedule, ScheduleText};
-use taskhost_core::spec::{Jitter, JitterText, Retry, RetryText, SpecPatch, TaskSpec};
+use taskhost_core::spec::{DirGrant, Grants, GrantsText, Jitter, JitterText, Retry, RetryText, SpecPatch, TaskSpec};
 use taskhost_core::supervisor::{Applied, AppliedKind, NextView, PluginView, TaskState, TaskView, WhyView};
 use taskhost_core::time::{Time, format_duration};
 
@@ -39,6 +39,9 @@ pub(crate) fn add_patch(spec: api::Spec, plugin: PluginRef) -> SpecPatch {
         on_recovery: Some(spec.on_recovery),
         labels: Some(Some(labels.into_iter().map(|(key, value)| (key, Some(value))).collect())),
         args: Some(spec.args),
+        grants: Some(spec.grants.map(grants_text)),
+        limits: Some(spec.limits),
+        instance: Some(spec.instance),
     }
 }
 
@@ -65,6 +68,9 @@ pub(crate) fn edit_patch(patch: api::Patch, plugin: Option<PluginRef>) -> SpecPa
         on_recovery: patch.on_recovery,
         labels: patch.labels,
         args: patch.args,
+        grants: patch.grants.map(|given| given.map(grants_text)),
+        limits: patch.limits,
+        instance: patch.instance,
     }
 }
 
@@ -88,6 +94,12 @@ fn jitter_text(api::Jitter { max, stable }: api::Jitter) -> JitterText {
 
 fn retry_text(api::Retry { attempts, backoff, max_backoff, on }: api::Retry) -> RetryText {
     RetryText { attempts, backoff, max_backoff, on }
+}
+
+fn grants_text(grants: api::Grants) -> GrantsText {
+    let api::Grants { env, dirs, hosts, config, secrets, kv } = grants;
+    let dir = |api::Dir { host, guest, read_only }| DirGrant { host, guest, read_only };
+    GrantsText { env, dirs: dirs.into_iter().map(dir).collect(), hosts, config, secrets, kv }
 }
 
 /// A task; `effective` writes out the defaults of its definition.
@@ -151,6 +163,28 @@ pub(crate) fn spec(spec: &TaskSpec, with_empty: bool) -> api::Spec {
         on_recovery: spec.on_recovery.as_ref().map(ToString::to_string),
         labels: (with_empty || !spec.labels.is_empty()).then(|| spec.labels.clone()),
         args: (with_empty || !spec.args.is_empty()).then(|| spec.args.clone()),
+        grants: spec.grants.as_deref().or(with_empty.then_some(&Grants::none())).map(grants),
+        limits: spec
+            .limits
+            .as_deref()
+            .map(|limits| limits.iter().map(|(limit, value)| (limit.to_string(), value)).collect()),
+        instance: spec.instance.map(|instance| instance.as_str().to_owned()),
+    }
+}
+
+fn grants(grants: &Grants) -> api::Grants {
+    let dir = |DirGrant { host, guest, read_only }: &DirGrant| api::Dir {
+        host: host.clone(),
+        guest: guest.clone(),
+        read_only: *read_only,
+    };
+    api::Grants {
+        env: grants.env.clone(),
+        dirs: grants.dirs.iter().map(dir).collect(),
+        hosts: grants.hosts.iter().map(ToString::to_string).collect(),
+        config: grants.config.clone(),
+        secrets: grants.secrets.clone(),
+        kv: grants.kv,
     }
 }
 

@@ -63,6 +63,7 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
         TaskError::Among { error, .. } => translate(error),
         TaskError::Twice(_) => (ErrorCode::InvalidParams, hint("give each task once")),
         TaskError::Spec(error) => (ErrorCode::SpecInvalid, spec_hint(error)),
+        TaskError::Grant(fault) => (ErrorCode::SpecInvalid, Some(fault.hint.clone())),
         TaskError::Plugin(error) => plugin(error),
         TaskError::PluginInUse { example, .. } => (
             ErrorCode::PluginInUse,

@@ -7,12 +7,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use taskhost_core::key_value::MemoryKeyValue;
 use taskhost_core::log::{LogLine, TaskLog};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
-use taskhost_core::ports::{Attempt, Engine, PluginSource, RunControl, Runner};
-use taskhost_core::spec::TaskSpec;
+use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner};
+use taskhost_core::spec::{Ceilings, TaskSpec};
 use taskhost_core::time::Time;
 use taskhost_engine::{EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
 
@@ -64,6 +65,10 @@ impl Host {
             cache_dir: cache_dir.map(Path::to_owned),
             builtins,
             source: Arc::clone(&source) as Arc<dyn PluginSource>,
+            key_values: Arc::new(MemoryKeyValue::default()),
+            secrets: Arc::new(NoSecrets),
+            ceilings: Ceilings::default(),
+            own_dirs: Vec::new(),
         })
         .expect("an engine");
         let runner = engine.runner(0);

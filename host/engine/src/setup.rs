@@ -1,0 +1,40 @@
+//! What the attempts of a task start from: its definition, the limits in force, and what they may reach of the host.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use taskhost_core::key_value::KeyValue;
+use taskhost_core::ports::SecretSource;
+use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
+
+/// What all tasks reach of the host, each as far as it is granted.
+pub(crate) struct Services {
+    pub(crate) key_values: Arc<dyn KeyValue>,
+    pub(crate) secrets: Arc<dyn SecretSource>,
+    pub(crate) ceilings: Ceilings,
+    /// Folders that are never granted, nor any that holds one of them or stands in one: the host's own.
+    pub(crate) own_dirs: Vec<PathBuf>,
+}
+
+/// A task as its attempts need it.
+pub(crate) struct Setup {
+    pub(crate) spec: Arc<TaskSpec>,
+    pub(crate) bounds: Bounds,
+    pub(crate) services: Arc<Services>,
+}
+
+impl Setup {
+    pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>) -> Self {
+        let bounds = Bounds(LIMITS.map(|rule| services.ceilings.limit(&spec, rule.limit).unwrap_or(u64::MAX)));
+        Self { spec, bounds, services }
+    }
+}
+
+/// Every limit in force for a task; `u64::MAX` for none.
+pub(crate) struct Bounds([u64; LIMITS.len()]);
+
+impl Bounds {
+    pub(crate) fn of(&self, limit: Limit) -> u64 {
+        self.0[limit as usize]
+    }
+}
