@@ -26,6 +26,7 @@ mod overlap;
 mod pause;
 mod permission;
 mod retry;
+mod sandbox;
 mod schedules;
 mod stream;
 mod upload;

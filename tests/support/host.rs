@@ -113,9 +113,32 @@ impl<'e> Host<'e> {
 
     /// The most memory that it ever had, in bytes.
     pub(crate) fn peak_memory_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// The memory that it has, in bytes.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, field: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the host runs");
-        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux tells the peak");
-        peak.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
+        let bytes = status.lines().find_map(|line| line.strip_prefix(field)).expect("Linux tells it");
+        bytes.trim().trim_end_matches(" kB").parse::<u64>().expect("a number of KiB") * 1024
+    }
+
+    /// How many files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("the host runs").count()
+    }
+
+    /// Gives it a plugin; its sha256.
+    #[track_caller]
+    pub(crate) fn put_plugin(&self, wasm: &[u8]) -> String {
+        let sha256 = super::sha256(wasm);
+        let answer = self.http("PUT", &format!("/plugins/{sha256}"), &[], wasm);
+        assert!((200..300).contains(&answer.status), "{}: {}", answer.status, answer.body);
+        sha256
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

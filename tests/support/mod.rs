@@ -46,6 +46,13 @@ pub(crate) fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Makes a pipe with a name.
+pub(crate) fn make_fifo(path: &std::path::Path) {
+    let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
+        .expect("a folder that can be written");
+}
+
 /// A point in time as the wire has it.
 #[track_caller]
 pub(crate) fn time(value: &serde_json::Value) -> jiff::Timestamp {

@@ -21,19 +21,22 @@ pub(crate) struct Args {
     /// What to measure
     #[arg(value_enum, default_value_t = ScenarioName::All)]
     pub(crate) scenario: ScenarioName,
-    /// How many tasks are loaded (ticks, spinners, restart)
+    /// How many tasks are loaded (ticks, spinners, restart, siege)
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) tasks: u32,
-    /// How often each of them runs (ticks, spinners, restart)
+    /// How often each of them runs (ticks, spinners, restart, siege)
     #[arg(long, value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub(crate) every: Duration,
-    /// How long is measured (ticks, spinners); where that is shorter than the host's window of lateness, the rest of it
+    /// How long is measured (ticks, spinners, siege); where that is shorter than the host's window of lateness, the rest of it
     /// is waited for first
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,
     /// How many tasks that never come to an end are added beside the others (spinners)
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) spinners: u32,
+    /// How many hostile tasks are added beside the others (siege)
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) hostile: u32,
     /// How many tasks are added one after the other (add)
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) adds: u32,
@@ -60,7 +63,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScenarioName {
-    /// Every scenario, with the ticks measured once
+    /// Every scenario but `siege`, with the ticks measured once
     All,
     /// Ticks a second, CPU, lateness and memory under N tasks
     Ticks,
@@ -70,6 +73,8 @@ pub(crate) enum ScenarioName {
     Add,
     /// The time from exec until N tasks are registered and the host is ready
     Restart,
+    /// N tasks beside hostile ones of every kind; not part of `all`
+    Siege,
 }
 
 impl Args {

@@ -79,7 +79,7 @@ pub(crate) async fn wait_until_ticking(host: &Host, tasks: u32, every: Duration)
     Ok(())
 }
 
-async fn add_all(client: &Client, requests: impl Iterator<Item = AddRequest>) -> anyhow::Result<()> {
+pub(crate) async fn add_all(client: &Client, requests: impl Iterator<Item = AddRequest>) -> anyhow::Result<()> {
     let calls = stream::iter(requests).map(async |request| {
         let name = request.name.clone();
         let added = client.add(AddTask::Spec(Box::new(request))).await;
@@ -88,7 +88,7 @@ async fn add_all(client: &Client, requests: impl Iterator<Item = AddRequest>) ->
     calls.buffer_unordered(PIPELINED_CALLS).try_collect().await
 }
 
-fn schedule(every: &str) -> Schedule {
+pub(crate) fn schedule(every: &str) -> Schedule {
     Schedule { every: Some(every.to_owned()), ..Schedule::default() }
 }
 

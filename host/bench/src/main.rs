@@ -7,6 +7,7 @@
 mod args;
 mod disk;
 mod host;
+mod hostile;
 mod load;
 mod machine;
 mod procfs;

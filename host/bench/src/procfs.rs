@@ -74,6 +74,13 @@ pub(crate) fn resident_bytes(pid: Pid) -> anyhow::Result<u64> {
     Ok(kib * 1024)
 }
 
+/// The most resident memory that a process ever had.
+pub(crate) fn peak_resident_bytes(pid: Pid) -> anyhow::Result<u64> {
+    let status = read(&dir(pid).join("status"))?;
+    let kib = field(&status, "VmHWM:").context("the kernel's `status` makes no sense")?;
+    Ok(kib * 1024)
+}
+
 /// The first number behind `key`, which begins a line.
 pub(crate) fn field(text: &str, key: &str) -> Option<u64> {
     let rest = text.lines().find_map(|line| line.strip_prefix(key))?;

@@ -7,6 +7,7 @@
 mod act;
 mod catch_up;
 mod commands;
+mod failures;
 mod slot;
 mod starts;
 
@@ -22,6 +23,7 @@ use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
+use self::failures::FailureLog;
 pub(crate) use self::slot::{Known, NewUnit, Slot};
 use self::starts::{Noted, NotedStarts};
 use crate::events::EventBus;
@@ -177,6 +179,7 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     dirty: VecDeque<u32>,
     counts: Counts,
     lateness: Lateness,
+    failures: FailureLog,
     /// Told when no run is going on, once the host stops.
     idle_waiters: Vec<oneshot::Sender<()>>,
     /// Reused by every step.
@@ -211,6 +214,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             dirty: VecDeque::new(),
             counts: Counts::default(),
             lateness: Lateness::new(now),
+            failures: FailureLog::default(),
             idle_waiters: Vec::new(),
             actions: Vec::new(),
             wakes: 0,

@@ -2,6 +2,7 @@
 
 mod add;
 mod restart;
+mod siege;
 mod ticks;
 
 use std::path::{Path, PathBuf};
@@ -29,6 +30,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
         ScenarioName::Spinners => ticks::beside_spinners(&bench).await?,
         ScenarioName::Add => vec![add::measure(&bench).await?],
         ScenarioName::Restart => vec![restart::measure(&bench).await?],
+        ScenarioName::Siege => vec![siege::measure(&bench).await?],
     };
     Ok(Report { taskhost, optimised: !cfg!(debug_assertions), machine: Machine::this()?, sections })
 }

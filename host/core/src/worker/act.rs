@@ -139,6 +139,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let Some(slot) = self.slots[index as usize].as_mut() else { return };
         if record.outcome != Outcome::Success && record.outcome.ran() {
             slot.log.mark_failed();
+            if slot.unit.failures() == 1 && record.outcome != Outcome::Cancelled {
+                self.failures.tell(now, &slot.definition.spec.name, slot.unit.run_id(record.key), record);
+            }
         }
         slot.release(record.key);
         slot.tell_waiters(record);

@@ -1,0 +1,4 @@
+;; Wants 64 GiB of 64-bit memory from the start: more than any task may have.
+(module
+  (memory i64 1048576)
+  (func (export "_start")))

@@ -1,0 +1,4 @@
+;; Throws an exception that nobody catches: `trapped`.
+(module
+  (tag $oops)
+  (func (export "_start") (throw $oops)))
