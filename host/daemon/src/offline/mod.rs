@@ -13,7 +13,7 @@ use bytes::Bytes;
 use taskhost_api::MAX_PLUGIN_BYTES;
 use taskhost_core::plugin::{PluginError, Sha256};
 use taskhost_core::ports::PluginSource;
-use taskhost_engine::{EngineConfig, EngineError, WasmEngine};
+use taskhost_engine::{CompilerConfig, EngineConfig, EngineError, WasmEngine};
 
 /// Reads a plugin's file, if it is no larger than a host accepts.
 fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
@@ -30,9 +30,9 @@ fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
 }
 
 /// An engine for one plugin, which keeps nothing.
-fn engine_for(wasm: Bytes) -> Result<WasmEngine, EngineError> {
+fn engine_for(wasm: Bytes, compiler: CompilerConfig) -> Result<WasmEngine, EngineError> {
     let source = Arc::new(OneFile(wasm));
-    WasmEngine::new(EngineConfig { workers: 1, pool_slots: 1, cache_dir: None, builtins: Vec::new(), source })
+    WasmEngine::new(EngineConfig { workers: 1, pool_slots: 1, cache_dir: None, compiler, builtins: Vec::new(), source })
 }
 
 /// Where that engine finds the plugin.
