@@ -25,14 +25,19 @@
 mod child;
 mod process;
 
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use rayon::ThreadPool;
+use rustix::process::getpid;
 use taskhost_core::plugin::{PluginError, PluginFacts};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Engine;
 
 pub use self::child::compile_in_child;
-use self::process::{Order, Task};
+use self::process::{Compiled, Order, Task};
 use crate::admit::{Admitted, Form, admit};
 use crate::config::{CompilePlace, CompilerConfig};
 use crate::engine::blocking;
@@ -90,10 +95,7 @@ impl Compiler {
         let _turn = self.doors.acquire().await.expect("the semaphore is never closed");
         match &self.config.place {
             CompilePlace::Here => Ok(blocking(move || admit(&wasm)).await??.facts),
-            CompilePlace::Child { program, args } => {
-                let order = self.order(Task::LookAt, &wasm);
-                Ok(process::ask(program, args, &order, &wasm).await?.facts)
-            }
+            CompilePlace::Child { program, args } => Ok(self.in_child(Task::LookAt, program, args, &wasm).await?.facts),
         }
     }
 
@@ -106,8 +108,7 @@ impl Compiler {
     pub(crate) async fn compile(&self, _turn: &SemaphorePermit<'_>, wasm: Bytes) -> Result<Vec<u8>, PluginError> {
         match (&self.config.place, self.here.clone()) {
             (CompilePlace::Child { program, args }, _) => {
-                let order = self.order(Task::Compile, &wasm);
-                Ok(process::ask(program, args, &order, &wasm).await?.artefact)
+                Ok(self.in_child(Task::Compile, program, args, &wasm).await?.artefact)
             }
             (CompilePlace::Here, Some(here)) => {
                 blocking(move || here.compile(&admit(&wasm)?).map_err(|error| refusal(&error))).await?
@@ -116,12 +117,23 @@ impl Compiler {
         }
     }
 
-    fn order(&self, task: Task, wasm: &[u8]) -> Order {
+    async fn in_child(
+        &self,
+        task: Task,
+        program: &Path,
+        args: &[OsString],
+        wasm: &[u8],
+    ) -> Result<Compiled, PluginError> {
         let limits = match task {
             Task::LookAt => self.config.look_at,
             Task::Compile => self.config.compile,
         };
-        Order { task, limits, input_bytes: wasm.len() as u64, pooled: self.pooled, parent: rustix::process::getpid() }
+        let order = Order { task, limits, input_bytes: wasm.len() as u64, pooled: self.pooled, parent: getpid() };
+        let answer = process::ask(program, args, &order, wasm).await;
+        if let Err(error @ PluginError::Host(_)) = &answer {
+            tracing::error!("{error}");
+        }
+        answer
     }
 }
 
@@ -129,7 +141,7 @@ impl Compiler {
 #[derive(Clone)]
 pub(crate) struct Here {
     engine: Engine,
-    threads: std::sync::Arc<ThreadPool>,
+    threads: Arc<ThreadPool>,
 }
 
 impl Here {
@@ -139,7 +151,7 @@ impl Here {
             .start_handler(|_| lower_priority())
             .build()
             .map_err(EngineError::Compiler)?;
-        Ok(Self { engine, threads: threads.into() })
+        Ok(Self { engine, threads: Arc::new(threads) })
     }
 
     /// Compiles; blocks for as long as that takes.

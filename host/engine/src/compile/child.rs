@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
+use std::os::fd::RawFd;
 use std::process::ExitCode;
 use std::thread;
 
@@ -62,6 +63,7 @@ fn confine(order: &Order) -> io::Result<()> {
         // It died before that.
         return Err(io::Error::other("the host is gone"));
     }
+    close_inherited()?;
     // Where memory is short, rather this one than the host. Some sandboxes do not let it say so.
     fs::write("/proc/self/oom_score_adj", "1000").ok();
     lower_priority();
@@ -76,6 +78,18 @@ fn confine(order: &Order) -> io::Result<()> {
     lower(Resource::Data, memory_bytes, memory_bytes)?;
     let address_bytes = memory_bytes.saturating_add(UNTOUCHED_ADDRESS_BYTES);
     lower(Resource::As, address_bytes, address_bytes)
+}
+
+/// Closes what whoever started the host left open for it without knowing: the host's own files close by themselves.
+fn close_inherited() -> io::Result<()> {
+    const STDERR: RawFd = 2;
+    let open = fs::read_dir("/proc/self/fd")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    // Read to the end before any is closed: one of them is what they are read from, and closes with it.
+    let open: Vec<RawFd> = open.filter(|fd| *fd > STDERR).collect();
+    for fd in open {
+        nix::unistd::close(fd).ok();
+    }
+    Ok(())
 }
 
 /// Sets a limit, unless there is a lower one.
