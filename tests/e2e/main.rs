@@ -6,12 +6,17 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+// Plugins as large as real ones, which the engine's tests have too.
+#[path = "../../host/engine/tests/engine/big.rs"]
+mod big;
+
 mod accounting;
 mod bad_plugins;
 mod bad_requests;
 mod bad_specs;
 mod bulk;
 mod commands;
+mod compile;
 mod crash;
 mod damage;
 mod full_disk;

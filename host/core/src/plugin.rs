@@ -133,6 +133,9 @@ pub enum PluginError {
     /// What is stored does not have the sha256 that it should have.
     #[error("the stored file of plugin {0} is damaged")]
     Damaged(Sha256),
+    /// The host has too much to do; later it may not.
+    #[error("{0}")]
+    Busy(String),
     /// The host failed.
     #[error("{0}")]
     Host(String),

@@ -6,6 +6,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::Layer;
 
+/// What the host starts itself with to have a plugin compiled.
+pub(crate) const COMPILE: &str = "compile";
+
 /// A host that runs many named tasks, each a sandboxed WebAssembly plugin, on
 /// schedules. Tasks are added, edited and deleted with `taskctl` while it runs.
 #[derive(Debug, Parser)]
@@ -30,6 +33,12 @@ pub(crate) enum Command {
     /// Show what a plugin is, what it imports and exports, and what is wrong
     #[command(after_help = crate::offline::inspect::EXIT_CODES)]
     Inspect(InspectArgs),
+    /// Compile a plugin, as a child of the host
+    #[command(name = COMPILE, hide = true)]
+    Compile {
+        /// The engine's, from itself to itself
+        order: Vec<String>,
+    },
 }
 
 #[derive(Debug, Default, Args)]

@@ -27,7 +27,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use taskhost_core::ports::SystemClock;
 use taskhost_core::supervisor::Supervisor;
-use taskhost_engine::WasmEngine;
+use taskhost_engine::{CompilerConfig, WasmEngine};
 
 use crate::args::{Cli, Command};
 
@@ -41,11 +41,17 @@ pub fn main_impl() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Run(args) => offline::run::run(args),
         Command::Inspect(args) => offline::inspect::inspect(&args),
+        Command::Compile { order } => Ok(taskhost_engine::compile_in_child(order)),
     };
     done.unwrap_or_else(|error| {
         eprintln!("taskhost: {}", chain(&*error));
         ExitCode::FAILURE
     })
+}
+
+/// How plugins are compiled: by this very program, also when an upgrade has put another one in its place since.
+pub(crate) fn compiler() -> CompilerConfig {
+    CompilerConfig::child("/proc/self/exe", [args::COMPILE])
 }
 
 /// An error with all its causes, in one line.

@@ -114,6 +114,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         workers: config.workers,
         pool_slots: DEFAULT_POOL_SLOTS,
         cache_dir: Some(config.data_dir.join("cache")),
+        compiler: crate::compiler(),
         builtins: builtin::plugins(),
         source: store.clone(),
         key_values: Arc::new(MemoryKeyValue::default()),

@@ -9,7 +9,7 @@ use taskhost_core::ports::{NoSecrets, SystemClock};
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::Ceilings;
 use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
-use taskhost_engine::{EngineConfig, WasmEngine};
+use taskhost_engine::{CompilerConfig, EngineConfig, WasmEngine};
 use taskhost_store::SqliteStore;
 use tempfile::TempDir;
 
@@ -42,6 +42,7 @@ impl TestHost {
 async fn start_in(dir: &Path) -> Host {
     let store = Arc::new(SqliteStore::open(dir).expect("a new store"));
     let engine = WasmEngine::new(EngineConfig {
+        compiler: CompilerConfig::here(),
         workers: 1,
         pool_slots: POOL_SLOTS,
         cache_dir: None,

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256 as Sha256Hasher};
 use taskhost_core::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
 
-use crate::inspect::{Inspection, Problem, examine};
+use crate::inspect::{Inspection, Problem, examine, with_deep_stack};
 
 /// The largest plugin that is accepted, in bytes.
 pub const MAX_PLUGIN_BYTES: u64 = 64 << 20;
@@ -30,6 +30,11 @@ pub(crate) enum Form {
 
 /// Lets a plugin in, or says why not.
 pub(crate) fn admit(wasm: &Bytes) -> Result<Admitted, PluginError> {
+    with_deep_stack(|| admit_here(wasm))
+}
+
+/// The same on this thread's stack, which must be as deep as [`DOOR_STACK_BYTES`](crate::inspect::DOOR_STACK_BYTES).
+pub(crate) fn admit_here(wasm: &Bytes) -> Result<Admitted, PluginError> {
     check_size(wasm)?;
     let (inspection, binary) = examine(wasm);
     let Inspection { sha256, size_bytes, kind, imports, exports, problems } = inspection;

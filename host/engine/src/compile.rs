@@ -1,46 +1,172 @@
-//! Compiles plugins, off the workers' threads.
+//! Compiles plugins, in a child process with limits.
 //!
-//! Compiling uses threads of its own, of low priority, and one plugin is compiled at a time: it is bound by the processor, so two at once
-//! would only both end later and take twice the memory.
+//! Compiling is where a stranger's file costs most, and wasmtime promises nothing about how much: a plugin can be made that
+//! takes minutes, gigabytes, or the compiler's whole stack. So the daemon does none of it. It starts its own executable once
+//! more for each plugin ([`process`]), and the child, before it reads a byte, gives away what it does not need ([`child`]):
+//! memory, processor time, files, priority. The worst that a plugin can do is that its child is killed; the daemon says of
+//! which limit, and goes on.
+//!
+//! The door is there too: parsing text, validating, and making a component of a core module can blow up like compiling can,
+//! and a stack that overflows ends a process, whatever it is made of. The daemon itself never reads more of a stranger's
+//! plugin than its hash. A plugin that is sent is looked at before its turn to be compiled comes, in a child of its own with
+//! smaller limits, so that one that is refused does not wait for others to be compiled.
+//!
+//! What the child is *not* is a second wall around a compiler that was taken over. What it answers with is machine code that
+//! the daemon runs, so whoever could make the compiler write other code than the plugin's own would have the daemon, whichever
+//! process that was in; and the child runs as the daemon's user. Against that there is what was there before: the compiler is
+//! written in Rust without `unsafe` where it reads plugins, and an artefact is tagged with the daemon's key only when it came
+//! through the pipe of a child that this daemon started, with exactly the length that it announced, from one that then ended
+//! well. Nothing is taken from files or from processes that others started. The child never sees the key, nor is it told
+//! where the data directory is.
+//!
+//! One plugin is compiled at a time: it is bound by the processor, so two at once would only both end later and take twice the
+//! memory.
 
+mod child;
+mod process;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
 use rayon::ThreadPool;
-use tokio::sync::Semaphore;
+use rustix::process::getpid;
+use taskhost_core::plugin::{PluginError, PluginFacts};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use wasmtime::Engine;
 
-use crate::admit::{Admitted, Form};
+pub use self::child::compile_in_child;
+use self::process::{Compiled, Order, Task};
+use crate::admit::{Admitted, Form, admit};
+use crate::config::{CompilePlace, CompilerConfig};
+use crate::engine::blocking;
 use crate::error::EngineError;
 use crate::lane::lower_priority;
 
 /// How many plugins are compiled at once.
 const MAX_COMPILES: usize = 1;
 
+/// How many plugins are looked at at once, beside those that are compiled.
+const MAX_DOORS: usize = 1;
+
+/// How many KiB of plugins may be held in memory by those who wait for their turn. The turn of a plugin that is stored comes
+/// before it is read, so these are only plugins that are just being sent.
+const MAX_QUEUED_KIB: u32 = 512 << 10;
+
+const KIB_BYTES: usize = 1 << 10;
+
 pub(crate) struct Compiler {
-    engine: Engine,
-    threads: ThreadPool,
+    config: CompilerConfig,
+    /// Whether the engines that the artefacts are for have pools.
+    pooled: bool,
+    /// If the configuration has it so.
+    here: Option<Here>,
+    doors: Semaphore,
     turns: Semaphore,
+    queue: Semaphore,
 }
 
 impl Compiler {
     /// A compiler for artefacts that load on every engine with the settings of this one.
+    pub(crate) fn new(config: CompilerConfig, engine: Engine, pooled: bool) -> Result<Self, EngineError> {
+        let here = matches!(config.place, CompilePlace::Here).then(|| Here::new(engine)).transpose()?;
+        Ok(Self {
+            config,
+            pooled,
+            here,
+            doors: Semaphore::new(MAX_DOORS),
+            turns: Semaphore::new(MAX_COMPILES),
+            queue: Semaphore::new(MAX_QUEUED_KIB as usize),
+        })
+    }
+
+    /// Takes a place in memory for a plugin that may have to wait.
+    pub(crate) fn queue(&self, wasm: &[u8]) -> Result<SemaphorePermit<'_>, PluginError> {
+        let kib = u32::try_from(wasm.len().div_ceil(KIB_BYTES)).unwrap_or(u32::MAX);
+        self.queue.try_acquire_many(kib).map_err(|_| {
+            let mib = MAX_QUEUED_KIB / 1024;
+            PluginError::Busy(format!("{mib} MiB of plugins wait to be compiled already"))
+        })
+    }
+
+    /// Looks at a plugin as the door does.
+    pub(crate) async fn look_at(&self, wasm: Bytes) -> Result<PluginFacts, PluginError> {
+        let _turn = self.doors.acquire().await.expect("the semaphore is never closed");
+        match &self.config.place {
+            CompilePlace::Here => Ok(blocking(move || admit(&wasm)).await??.facts),
+            CompilePlace::Child { program, args } => Ok(self.in_child(Task::LookAt, program, args, &wasm).await?.facts),
+        }
+    }
+
+    /// Waits for its turn to compile.
+    pub(crate) async fn turn(&self) -> SemaphorePermit<'_> {
+        self.turns.acquire().await.expect("the semaphore is never closed")
+    }
+
+    /// Compiles, in its turn.
+    pub(crate) async fn compile(&self, _turn: &SemaphorePermit<'_>, wasm: Bytes) -> Result<Vec<u8>, PluginError> {
+        match (&self.config.place, self.here.clone()) {
+            (CompilePlace::Child { program, args }, _) => {
+                Ok(self.in_child(Task::Compile, program, args, &wasm).await?.artefact)
+            }
+            (CompilePlace::Here, Some(here)) => {
+                blocking(move || here.compile(&admit(&wasm)?).map_err(|error| refusal(&error))).await?
+            }
+            (CompilePlace::Here, None) => unreachable!("it was made with the compiler"),
+        }
+    }
+
+    async fn in_child(
+        &self,
+        task: Task,
+        program: &Path,
+        args: &[OsString],
+        wasm: &[u8],
+    ) -> Result<Compiled, PluginError> {
+        let limits = match task {
+            Task::LookAt => self.config.look_at,
+            Task::Compile => self.config.compile,
+        };
+        let order = Order { task, limits, input_bytes: wasm.len() as u64, pooled: self.pooled, parent: getpid() };
+        let answer = process::ask(program, args, &order, wasm).await;
+        if let Err(error @ PluginError::Host(_)) = &answer {
+            tracing::error!("{error}");
+        }
+        answer
+    }
+}
+
+/// Compiles in this process.
+#[derive(Clone)]
+pub(crate) struct Here {
+    engine: Engine,
+    threads: Arc<ThreadPool>,
+}
+
+impl Here {
     pub(crate) fn new(engine: Engine) -> Result<Self, EngineError> {
         let threads = rayon::ThreadPoolBuilder::new()
             .thread_name(|at| format!("compile-{at}"))
             .start_handler(|_| lower_priority())
             .build()
             .map_err(EngineError::Compiler)?;
-        Ok(Self { engine, threads, turns: Semaphore::new(MAX_COMPILES) })
-    }
-
-    /// Waits for its turn to compile.
-    pub(crate) async fn turn(&self) -> tokio::sync::SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("the semaphore is never closed")
+        Ok(Self { engine, threads: Arc::new(threads) })
     }
 
     /// Compiles; blocks for as long as that takes.
     pub(crate) fn compile(&self, admitted: &Admitted) -> wasmtime::Result<Vec<u8>> {
-        self.threads.install(|| match admitted.form {
-            Form::Component => self.engine.precompile_component(&admitted.binary),
-            Form::Module => self.engine.precompile_module(&admitted.binary),
-        })
+        self.threads.install(|| compile(&self.engine, admitted))
     }
+}
+
+fn compile(engine: &Engine, admitted: &Admitted) -> wasmtime::Result<Vec<u8>> {
+    match admitted.form {
+        Form::Component => engine.precompile_component(&admitted.binary),
+        Form::Module => engine.precompile_module(&admitted.binary),
+    }
+}
+
+fn refusal(error: &wasmtime::Error) -> PluginError {
+    PluginError::Invalid { message: format!("the plugin can't be compiled: {error:#}"), hint: None }
 }

@@ -8,7 +8,7 @@ use taskhost_core::ports::{self, BoxFuture, EngineStats, GrantFault, PluginSourc
 use taskhost_core::spec::{Grants, TaskSpec};
 use wasmtime::PoolingAllocationConfig;
 
-use crate::admit::{self, Admitted, admit, sha256_of};
+use crate::admit::{self, sha256_of};
 use crate::artefact::{Artefact, Cache};
 use crate::builtin::Builtins;
 use crate::compile::Compiler;
@@ -65,7 +65,7 @@ impl WasmEngine {
         let slow_lanes = slow_lanes.collect::<Result<_, _>>()?;
 
         let cache = config.cache_dir.map(|dir| Cache::open(&dir, &engines.overflow)).transpose()?;
-        let compiler = Compiler::new(engines.overflow.clone())?;
+        let compiler = Compiler::new(config.compiler, engines.overflow.clone(), engines.slots > 0)?;
         let overflow_room = Arc::new(Room::new(MAX_OVERFLOW_INSTANCES));
         let linked = engines.workers.into_iter().map(|engine| {
             let pool_room = (engines.slots > 0).then(|| Arc::new(Room::new(engines.slots)));
@@ -156,36 +156,48 @@ impl ports::Engine for WasmEngine {
 impl Shared {
     async fn admit(self: Arc<Self>, wasm: Bytes) -> Result<PluginFacts, PluginError> {
         admit::check_size(&wasm)?;
+        let _place = self.compiler.queue(&wasm)?;
         let (sha256, wasm) = blocking(move || (sha256_of(&wasm), wasm)).await?;
-        let program = self.programs.get(sha256);
-        let facts = program.facts.get_or_try_init(async || {
-            let admitted = blocking(move || admit(&wasm)).await??;
-            let facts = admitted.facts.clone();
-            let shared = Arc::clone(&self);
-            let cached = blocking(move || shared.cached(sha256)).await?;
-            let artefact = program.artefact.get_or_try_init(async || match cached {
-                Some(artefact) => Ok(artefact),
-                None => self.compile(admitted).await,
-            });
-            artefact.await?;
-            // Names are checked at the door; whether the types agree shows when it is linked.
-            self.load(&program, |shared| &shared.overflow).await?.map_err(refusal)?;
-            Ok(facts)
-        });
-        match facts.await {
+        let program = self.programs.to_admit(sha256);
+        let admission = program.admission();
+        // Those who send the same meanwhile get the same answer, a refusal too.
+        let admitted = admission.get_or_try_init(async || settled(self.admit_now(&program, wasm).await));
+        match admitted.await? {
             Ok(facts) => Ok(facts.clone()),
-            Err(error) => {
-                // Any other failure is the host's and may pass.
-                if matches!(error, PluginError::Invalid { .. }) && !program.is_loaded() {
-                    self.forget(sha256);
+            Err(refused) => {
+                // Who sends it again is answered anew.
+                program.end_admission(&admission);
+                if !program.is_loaded() && self.programs.remove_this(&program) {
+                    self.remove_artefact(sha256);
                 }
-                Err(error)
+                Err(refused.clone())
             }
         }
     }
 
+    async fn admit_now(self: &Arc<Self>, program: &Program, wasm: Bytes) -> Result<PluginFacts, PluginError> {
+        let sha256 = program.sha256;
+        let facts = self.compiler.look_at(wasm.clone()).await?;
+        self.artefact_of(program, async || {
+            let shared = Arc::clone(self);
+            match blocking(move || shared.cached(sha256)).await? {
+                Some(artefact) => Ok(artefact),
+                None => self.compile(sha256, async || Ok(wasm)).await,
+            }
+        })
+        .await?;
+        // Names are checked at the door; whether the types agree shows when it is linked.
+        self.load(program, |shared| &shared.overflow).await?.map_err(refusal)?;
+        // Which plugin it is, is what this process counted.
+        Ok(PluginFacts { sha256, ..facts })
+    }
+
     fn forget(&self, plugin: Sha256) {
         self.programs.remove(plugin);
+        self.remove_artefact(plugin);
+    }
+
+    fn remove_artefact(&self, plugin: Sha256) {
         if let Some(cache) = &self.cache {
             cache.remove(plugin);
         }
@@ -224,7 +236,7 @@ impl Shared {
             blocking(move || Loaded::new(on(&shared), &artefact))
         };
         let sha256 = program.sha256;
-        let artefact = program.artefact.get_or_try_init(|| self.artefact(sha256)).await?.clone();
+        let artefact = self.artefact_of(program, || self.artefact(sha256)).await?;
         let is_file = matches!(artefact, Artefact::File(_));
         match new(artefact).await? {
             Err(Unloaded::Artefact(error)) if is_file => {
@@ -235,52 +247,62 @@ impl Shared {
         }
     }
 
+    /// The artefact of a program, which is made once. That it can't be made of this plugin is remembered as well: ten thousand
+    /// tasks of it would else wait for ten thousand compilers to come to the same limit.
+    async fn artefact_of(
+        &self,
+        program: &Program,
+        make: impl AsyncFnOnce() -> Result<Artefact, PluginError>,
+    ) -> Result<Artefact, PluginError> {
+        program.artefact.get_or_try_init(async || settled(make().await)).await?.clone()
+    }
+
     /// The artefact of a plugin: of the cache, or compiled now.
     async fn artefact(self: &Arc<Self>, sha256: Sha256) -> Result<Artefact, PluginError> {
         let shared = Arc::clone(self);
-        let found = blocking(move || match shared.cached(sha256) {
-            Some(artefact) => Ok(Found::Artefact(artefact)),
-            None => {
-                let wasm = shared.builtins.wasm(sha256).map_or_else(|| shared.source.read(sha256), Ok)?;
-                admit(&wasm).map(Found::Plugin)
-            }
-        });
-        match found.await?? {
-            Found::Artefact(artefact) => Ok(artefact),
-            Found::Plugin(admitted) => self.compile(admitted).await,
+        if let Some(artefact) = blocking(move || shared.cached(sha256)).await? {
+            return Ok(artefact);
         }
+        let shared = Arc::clone(self);
+        let read = move || shared.builtins.wasm(sha256).map_or_else(|| shared.source.read(sha256), Ok);
+        self.compile(sha256, async || blocking(read).await?).await
     }
 
     fn cached(&self, sha256: Sha256) -> Option<Artefact> {
         self.cache.as_ref().and_then(|cache| cache.find(sha256))
     }
 
-    async fn compile(self: &Arc<Self>, admitted: Admitted) -> Result<Artefact, PluginError> {
-        let _turn = self.compiler.turn().await;
+    /// Compiles a plugin, which is read when its turn has come: those that wait are not in memory.
+    async fn compile(
+        self: &Arc<Self>,
+        sha256: Sha256,
+        read: impl AsyncFnOnce() -> Result<Bytes, PluginError>,
+    ) -> Result<Artefact, PluginError> {
+        let turn = self.compiler.turn().await;
+        let code = self.compiler.compile(&turn, read().await?).await?;
         let shared = Arc::clone(self);
         blocking(move || {
-            let code = shared.compiler.compile(&admitted).map_err(|error| PluginError::Invalid {
-                message: format!("the plugin can't be compiled: {error:#}"),
-                hint: None,
-            })?;
             if let Some(cache) = &shared.cache {
-                match cache.insert(admitted.facts.sha256, &code) {
-                    Ok(artefact) => return Ok(artefact),
+                match cache.insert(sha256, &code) {
+                    Ok(artefact) => return artefact,
                     Err(error) => {
                         tracing::warn!("failed to keep a compiled plugin; it is compiled again next time: {error}")
                     }
                 }
             }
-            Ok(Artefact::Memory(code.into()))
+            Artefact::Memory(code.into())
         })
-        .await?
+        .await
     }
 }
 
-/// Where a plugin starts from when it is loaded first.
-enum Found {
-    Artefact(Artefact),
-    Plugin(Admitted),
+/// What is kept of a result: what the plugin is to blame for will not be otherwise next time; a failure of the host may pass.
+fn settled<T>(result: Result<T, PluginError>) -> Result<Result<T, PluginError>, PluginError> {
+    match result {
+        Err(error @ PluginError::Invalid { .. }) => Ok(Err(error)),
+        Err(error) => Err(error),
+        Ok(value) => Ok(Ok(value)),
+    }
 }
 
 fn refusal(unloaded: Unloaded) -> PluginError {
@@ -294,7 +316,7 @@ fn refusal(unloaded: Unloaded) -> PluginError {
 }
 
 /// Runs what takes long off the workers' threads.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PluginError> {
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PluginError> {
     let done = tokio::task::spawn_blocking(work).await;
     done.map_err(|error| PluginError::Host(format!("the engine failed: {error}")))
 }

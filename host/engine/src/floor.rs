@@ -20,7 +20,7 @@ use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
 use crate::artefact::Artefact;
 use crate::attempt::enter;
-use crate::compile::Compiler;
+use crate::compile::Here;
 use crate::error::EngineError;
 use crate::linker::Linked;
 use crate::load::Loaded;
@@ -61,7 +61,7 @@ pub enum FloorError {
 /// Makes attempts at this plugin on so many threads, each with an engine of its own, for as long as `wall`.
 pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, FloorError> {
     let engines = Engines::new(threads, DEFAULT_POOL_SLOTS)?;
-    let code = Compiler::new(engines.overflow)?.compile(&admit(wasm)?).map_err(wasmtime)?;
+    let code = Here::new(engines.overflow)?.compile(&admit(wasm)?).map_err(wasmtime)?;
     let artefact = Artefact::Memory(code.into());
     let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Arc::new(Room::new(1))));
     let linked = linked.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;

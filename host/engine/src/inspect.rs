@@ -1,11 +1,14 @@
 //! Looks into a plugin without compiling it: what it is, what it imports and exports, and what is wrong with it.
 
+use std::thread;
+
 use bytes::Bytes;
 use taskhost_core::plugin::{PluginKind, Sha256};
 use wasi_preview1_component_adapter_provider as adapter;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use crate::admit::sha256_of;
+use crate::bounds;
 use crate::import::{has_function, has_interface, is_command};
 use crate::linker::PREVIEW1;
 use crate::wit::{self, v0_1_0};
@@ -14,10 +17,13 @@ use crate::wit::{self, v0_1_0};
 const START: &str = "_start";
 
 /// What tools call the section that makes a core module a component.
-const COMPONENT_TYPE: &str = "component-type";
+pub(crate) const COMPONENT_TYPE: &str = "component-type";
 
 /// The package of our contract, whatever its version.
 const CONTRACT: &str = "taskhost:plugin/";
+
+/// The stack for all that reads plugins: readers, validators and encoders go into what is nested by calling themselves.
+pub(crate) const DOOR_STACK_BYTES: usize = 64 << 20;
 
 /// The most names that a message lists.
 const MAX_LISTED_NAMES: usize = 8;
@@ -47,11 +53,23 @@ pub struct Problem {
 }
 
 /// Looks into a file of any bytes.
+///
+/// # Panics
+/// If the system refuses a thread.
 pub fn inspect(wasm: &[u8]) -> Inspection {
-    examine(&Bytes::copy_from_slice(wasm)).0
+    with_deep_stack(|| examine(&Bytes::copy_from_slice(wasm)).0)
 }
 
-/// The same, with the binary to compile, if there is one.
+/// Does this on a thread whose stack is [`DOOR_STACK_BYTES`] large, and waits for it.
+pub(crate) fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let thread = thread::Builder::new().name("door".to_owned()).stack_size(DOOR_STACK_BYTES);
+    thread::scope(|scope| {
+        let thread = thread.spawn_scoped(scope, work).expect("the system has room for a thread");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// The same, with the binary to compile, if there is one. Needs a deep stack.
 pub(crate) fn examine(wasm: &Bytes) -> (Inspection, Option<Bytes>) {
     let mut inspection = Inspection {
         sha256: sha256_of(wasm),
@@ -73,6 +91,7 @@ pub(crate) fn examine(wasm: &Bytes) -> (Inspection, Option<Bytes>) {
 
 /// Fills in what `binary` has, and answers with what is to be compiled.
 fn read(inspection: &mut Inspection, binary: Bytes) -> Result<Bytes, Problem> {
+    bounds::check(&binary)?;
     validate(&binary)?;
     let mut surface = Surface::read(&binary).map_err(|error| invalid(&error))?;
     let binary = match surface.encoding {
@@ -251,6 +270,7 @@ fn to_binary(wasm: &Bytes) -> Result<Bytes, Problem> {
             hint: Some("compile the program for a wasm target first, like `wasm32-wasip2`".to_owned()),
         });
     };
+    bounds::check_text(text)?;
     wat::parse_str(text)
         .map(Bytes::from)
         .map_err(|error| Problem { message: format!("the WebAssembly text does not parse: {error}"), hint: None })
@@ -276,7 +296,7 @@ fn validate(binary: &[u8]) -> Result<(), Problem> {
     Validator::new_with_features(WasmFeatures::all()).validate_all(binary).map(drop).map_err(|error| invalid(&error))
 }
 
-fn invalid(error: &wasmparser::BinaryReaderError) -> Problem {
+pub(crate) fn invalid(error: &wasmparser::BinaryReaderError) -> Problem {
     let message = error.message();
     if message.contains("unexpected end") {
         let message = format!("the wasm file is cut off: {error}");

@@ -1,7 +1,7 @@
 //! Admits, compiles, caches and runs plugins on wasmtime.
 //!
-//! A plugin comes in through one door ([`inspect()`] shows what it sees), is compiled once, off the workers' threads, and
-//! loaded once per worker. Every attempt gets a fresh store and instance: nothing leaks from run to run.
+//! A plugin comes in through one door ([`inspect()`] shows what it sees), is compiled once, in a child process, and loaded
+//! once per worker. Every attempt gets a fresh store and instance: nothing leaks from run to run.
 //!
 //! This crate knows nothing of schedules and keeps no tasks. How an attempt goes through it:
 //! `runner` (lanes, deadline, stop) → `attempt` (store, instance, call) → `report` (what became of it).
@@ -9,6 +9,7 @@
 mod admit;
 mod artefact;
 mod attempt;
+mod bounds;
 mod builtin;
 mod compile;
 mod config;
@@ -34,6 +35,8 @@ mod state;
 mod wit;
 
 pub use admit::MAX_PLUGIN_BYTES;
+pub use compile::compile_in_child;
+pub use config::{ChildLimits, CompilePlace, CompilerConfig, DEFAULT_COMPILE_LIMITS, DEFAULT_LOOK_AT_LIMITS};
 pub use config::{DEFAULT_POOL_SLOTS, EngineConfig};
 pub use engine::WasmEngine;
 pub use error::EngineError;

@@ -89,6 +89,11 @@ impl Engines {
     }
 }
 
+/// An engine that compiles for [`Engines`] of these settings, and runs nothing: it reserves no memory.
+pub(crate) fn compiling_engine(pooled: bool) -> wasmtime::Result<Engine> {
+    Engine::new(&config(if pooled { MEMORY_RESERVATION_BYTES } else { 0 }))
+}
+
 /// Whether a plugin was not loaded because it has more than a slot has room for.
 pub(crate) fn is_too_big(error: &wasmtime::Error) -> bool {
     format!("{error:#}").contains(POOL_REFUSAL)

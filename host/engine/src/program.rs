@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use taskhost_core::plugin::{PluginFacts, Sha256};
+use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::artefact::Artefact;
@@ -12,14 +12,40 @@ use crate::load::Loaded;
 /// A plugin, as far as it is compiled and loaded.
 pub(crate) struct Program {
     pub(crate) sha256: Sha256,
-    /// What the door found in it, if it came through since the start.
-    pub(crate) facts: OnceCell<PluginFacts>,
-    pub(crate) artefact: OnceCell<Artefact>,
+    /// The newest look at it by the door, since the start. Locked to take it or to begin another.
+    admission: Mutex<Arc<Admission>>,
+    /// Or why there can be none.
+    pub(crate) artefact: OnceCell<Result<Artefact, PluginError>>,
     pub(crate) workers: Box<[OnceCell<Arc<Loaded>>]>,
     pub(crate) overflow: OnceCell<Arc<Loaded>>,
 }
 
+/// What the door found in a plugin, or why it refused it.
+pub(crate) type Admission = OnceCell<Result<PluginFacts, PluginError>>;
+
 impl Program {
+    /// The look at it that goes on or was the last.
+    pub(crate) fn admission(&self) -> Arc<Admission> {
+        Arc::clone(&self.lock_admission())
+    }
+
+    /// Makes sure that after this one there is another.
+    pub(crate) fn end_admission(&self, ended: &Arc<Admission>) {
+        let mut admission = self.lock_admission();
+        if Arc::ptr_eq(&admission, ended) {
+            *admission = Arc::default();
+        }
+    }
+
+    fn lock_admission(&self) -> MutexGuard<'_, Arc<Admission>> {
+        self.admission.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is known that it can't be compiled.
+    fn is_refused(&self) -> bool {
+        self.artefact.get().is_some_and(Result::is_err)
+    }
+
     /// Whether tasks may run it: what they need is not thrown away.
     pub(crate) fn is_loaded(&self) -> bool {
         self.workers.iter().chain([&self.overflow]).any(OnceCell::initialized)
@@ -40,21 +66,42 @@ impl Programs {
 
     /// The program of this plugin; empty if nobody has asked for it yet.
     pub(crate) fn get(&self, sha256: Sha256) -> Arc<Program> {
-        let new = || {
-            Arc::new(Program {
-                sha256,
-                facts: OnceCell::new(),
-                artefact: OnceCell::new(),
-                workers: (0..self.workers).map(|_| OnceCell::new()).collect(),
-                overflow: OnceCell::new(),
-            })
-        };
-        Arc::clone(self.lock().entry(sha256).or_insert_with(new))
+        Arc::clone(self.lock().entry(sha256).or_insert_with(|| self.empty(sha256)))
+    }
+
+    /// The same, for somebody who sends it: what could not be compiled when it was last tried is tried again.
+    pub(crate) fn to_admit(&self, sha256: Sha256) -> Arc<Program> {
+        let mut by_sha256 = self.lock();
+        let program = by_sha256.entry(sha256).or_insert_with(|| self.empty(sha256));
+        if program.is_refused() {
+            *program = self.empty(sha256);
+        }
+        Arc::clone(program)
+    }
+
+    fn empty(&self, sha256: Sha256) -> Arc<Program> {
+        Arc::new(Program {
+            sha256,
+            admission: Mutex::default(),
+            artefact: OnceCell::new(),
+            workers: (0..self.workers).map(|_| OnceCell::new()).collect(),
+            overflow: OnceCell::new(),
+        })
     }
 
     /// Forgets a plugin; what still runs of it goes on.
     pub(crate) fn remove(&self, sha256: Sha256) {
         self.lock().remove(&sha256);
+    }
+
+    /// Forgets this one, if no other has its place yet; answers whether it did.
+    pub(crate) fn remove_this(&self, program: &Arc<Program>) -> bool {
+        let mut by_sha256 = self.lock();
+        let is_this = by_sha256.get(&program.sha256).is_some_and(|found| Arc::ptr_eq(found, program));
+        if is_this {
+            by_sha256.remove(&program.sha256);
+        }
+        is_this
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Sha256, Arc<Program>>> {

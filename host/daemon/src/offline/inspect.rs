@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::Engine;
-use taskhost_engine::{Inspection, Problem};
+use taskhost_engine::{CompilerConfig, Inspection, Problem};
 
 use super::{engine_for, read_plugin};
 use crate::args::{InspectArgs, Output};
@@ -25,7 +25,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let wasm = read_plugin(&args.file)?;
     let mut found = taskhost_engine::inspect(&wasm);
     if found.problems.is_empty() {
-        found.problems.extend(refusal(wasm)?);
+        found.problems.extend(refusal(wasm, crate::compiler())?);
     }
     let text = match args.output {
         Output::Table => table(&found),
@@ -36,9 +36,10 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 }
 
 /// Why the engine does not take what looks like a plugin: only compiling tells whether the types of its functions fit.
-fn refusal(wasm: Bytes) -> anyhow::Result<Option<Problem>> {
-    let engine = engine_for(wasm.clone()).map_err(failed_to)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build().context("failed to start the runtime")?;
+fn refusal(wasm: Bytes, compiler: CompilerConfig) -> anyhow::Result<Option<Problem>> {
+    let engine = engine_for(wasm.clone(), compiler).map_err(failed_to)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
     Ok(match runtime.block_on(engine.admit(wasm)) {
         Ok(_) => None,
         Err(PluginError::Invalid { message, hint }) => Some(Problem { message, hint }),
@@ -103,7 +104,7 @@ mod tests {
     fn a_function_of_the_wrong_type_is_found_by_compiling() {
         let wasm = Bytes::from_static(include_bytes!("../../../../tests/guests/wrong-signature.wat"));
         assert!(taskhost_engine::inspect(&wasm).problems.is_empty(), "it looks like a plugin");
-        let problem = refusal(wasm).expect("an engine").expect("it is refused");
+        let problem = refusal(wasm, CompilerConfig::here()).expect("an engine").expect("it is refused");
         assert!(problem.message.contains("run"), "{problem:?}");
     }
 

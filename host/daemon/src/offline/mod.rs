@@ -15,7 +15,7 @@ use taskhost_core::key_value::MemoryKeyValue;
 use taskhost_core::plugin::{PluginError, Sha256};
 use taskhost_core::ports::PluginSource;
 use taskhost_core::spec::Ceilings;
-use taskhost_engine::{EngineConfig, EngineError, WasmEngine};
+use taskhost_engine::{CompilerConfig, EngineConfig, EngineError, WasmEngine};
 
 use crate::secrets::Secrets;
 
@@ -34,12 +34,13 @@ fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
 }
 
 /// An engine for one plugin, which keeps nothing.
-fn engine_for(wasm: Bytes) -> Result<WasmEngine, EngineError> {
+fn engine_for(wasm: Bytes, compiler: CompilerConfig) -> Result<WasmEngine, EngineError> {
     let source = Arc::new(OneFile(wasm));
     WasmEngine::new(EngineConfig {
         workers: 1,
         pool_slots: 1,
         cache_dir: None,
+        compiler,
         builtins: Vec::new(),
         source,
         key_values: Arc::new(MemoryKeyValue::default()),

@@ -74,7 +74,7 @@ fn spec(args: &RunArgs) -> anyhow::Result<TaskSpec> {
 }
 
 async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Result<ExitCode> {
-    let engine = engine_for(wasm.clone()).map_err(failed_to)?;
+    let engine = engine_for(wasm.clone(), crate::compiler()).map_err(failed_to)?;
     let facts = match engine.admit(wasm).await {
         Ok(facts) => facts,
         Err(error) => return Ok(refuse(&error)),

@@ -113,6 +113,7 @@ fn plugin(error: &PluginError) -> (ErrorCode, Option<String>) {
         PluginError::Damaged(_) => {
             (ErrorCode::StorageFailed, hint("put the same file again with `taskctl plugin put FILE` and it is mended"))
         }
+        PluginError::Busy(_) => (ErrorCode::Busy, hint("try again in a while")),
         PluginError::Host(_) => (ErrorCode::Internal, hint("the host's log has the cause")),
     }
 }

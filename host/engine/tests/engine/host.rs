@@ -15,7 +15,7 @@ use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
 use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner};
 use taskhost_core::spec::{Ceilings, TaskSpec};
 use taskhost_core::time::Time;
-use taskhost_engine::{EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
+use taskhost_engine::{CompilerConfig, EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
 
 /// Enough for every test, and little enough that many engines fit into one address space.
 const POOL_SLOTS: u32 = 4;
@@ -38,6 +38,11 @@ impl PluginSource for MemorySource {
     }
 }
 
+/// Compiles in a child, as a host does.
+pub(crate) fn compiler() -> CompilerConfig {
+    CompilerConfig::child(env!("CARGO_BIN_EXE_taskhost-compile"), ["--"])
+}
+
 pub(crate) struct Host {
     pub(crate) engine: WasmEngine,
     pub(crate) runner: WasmRunner,
@@ -50,19 +55,24 @@ impl Host {
     }
 
     pub(crate) fn with_cache(cache_dir: Option<&Path>) -> Self {
-        Self::with(cache_dir, Vec::new())
+        Self::with(cache_dir, compiler(), Vec::new())
+    }
+
+    pub(crate) fn with_compiler(compiler: CompilerConfig) -> Self {
+        Self::with(None, compiler, Vec::new())
     }
 
     pub(crate) fn with_builtins(builtins: Vec<(String, Bytes)>) -> Self {
-        Self::with(None, builtins)
+        Self::with(None, compiler(), builtins)
     }
 
-    fn with(cache_dir: Option<&Path>, builtins: Vec<(String, Bytes)>) -> Self {
+    fn with(cache_dir: Option<&Path>, compiler: CompilerConfig, builtins: Vec<(String, Bytes)>) -> Self {
         let source = Arc::new(MemorySource::default());
         let engine = WasmEngine::new(EngineConfig {
             workers: 1,
             pool_slots: POOL_SLOTS,
             cache_dir: cache_dir.map(Path::to_owned),
+            compiler,
             builtins,
             source: Arc::clone(&source) as Arc<dyn PluginSource>,
             key_values: Arc::new(MemoryKeyValue::default()),

@@ -1,7 +1,10 @@
 //! The engine as the core uses it: real plugins, real wasmtime, one worker on the test's own thread.
 
 mod admit;
+mod big;
+mod bounds;
 mod cache;
+mod compile;
 mod floor;
 mod guest;
 mod host;
