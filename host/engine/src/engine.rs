@@ -314,8 +314,9 @@ fn refusal(unloaded: Unloaded) -> PluginError {
 
 fn command_is_kept() -> PluginError {
     PluginError::Invalid {
-        message: "the plugin is a command, and those can't be entered twice: it can't be run with `instance = \"keep\"`"
-            .to_owned(),
+        message:
+            "the plugin is a command, and those can't be entered twice: it can't be run with `instance = \"keep\"`"
+                .to_owned(),
         hint: Some(format!("leave `instance` at `fresh`, or make the plugin one that exports `{}`", v0_1_0::GUEST)),
     }
 }

@@ -293,8 +293,8 @@ mod tests {
     use std::sync::Arc;
 
     use taskhost_core::name::TaskName;
-    use taskhost_core::spec::{SpecPatch, TaskSpec};
     use taskhost_core::schedule::Zone;
+    use taskhost_core::spec::{SpecPatch, TaskSpec};
 
     use super::*;
     use crate::setup::Services;

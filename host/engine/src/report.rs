@@ -61,9 +61,7 @@ pub(crate) enum Refusal {
 impl Refusal {
     fn reword(&self, report: RunReport) -> RunReport {
         match self {
-            Self::Limit(limit) => {
-                RunReport { outcome: Outcome::LimitExceeded, ..report }.with_detail(limit.as_str())
-            }
+            Self::Limit(limit) => RunReport { outcome: Outcome::LimitExceeded, ..report }.with_detail(limit.as_str()),
             Self::Budget(used_up) => RunReport::of(Outcome::HostError).with_detail(used_up),
         }
     }

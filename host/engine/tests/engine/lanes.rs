@@ -124,6 +124,57 @@ async fn a_task_that_was_slow_comes_back_to_the_fast_lane() {
 }
 
 #[tokio::test]
+async fn five_hundred_guests_that_wait_in_host_calls_cost_nobody_anything() {
+    let host = Host::new();
+    let (sleeper, honest) = (Task::of(preview1(SLEEP_FOR_EVER)), Task::of(task(ECHO)));
+    let job = host.prepare(&sleeper).await.expect("a plugin");
+    let started = (0..500).map(|_| host.start_job(&job, &sleeper, 1));
+    let (mut sleepers, controls): (FuturesUnordered<_>, Vec<_>) = started.map(|run| (run.run, run.control)).unzip();
+    assert!(poll_fn(|cx| Poll::Ready(sleepers.poll_next_unpin(cx).is_pending())).await);
+    let job = host.prepare(&honest).await.expect("a plugin");
+    let mut at_once = 0;
+    for _ in 0..100 {
+        let (ended_at_once, outcome) = ends_at_once(host.start_job(&job, &honest, 1).run).await;
+        assert_eq!(outcome, Outcome::Success);
+        at_once += usize::from(ended_at_once);
+    }
+    assert!(at_once > 50, "{at_once}");
+    assert_eq!(host.engine.stats().slow_lane, 0);
+    controls.iter().for_each(|control| control.stop());
+    assert_eq!(sleepers.collect::<Vec<_>>().await.len(), 500);
+}
+
+#[tokio::test]
+async fn a_guest_in_a_crowded_slow_lane_ends_at_its_deadline_and_not_at_its_turn() {
+    // A round of them takes half a second at least.
+    const SPINNERS: usize = 500;
+    const SHORT: usize = 15;
+    let host = Host::new();
+    let long = Task::of(preview1(SPIN));
+    let job = host.prepare(&long).await.expect("a plugin");
+    let started = (0..SPINNERS).map(|_| host.start_job(&job, &long, 1));
+    let (mut spinners, controls): (FuturesUnordered<_>, Vec<_>) = started.map(|run| (run.run, run.control)).unzip();
+    assert!(poll_fn(|cx| Poll::Ready(spinners.poll_next_unpin(cx).is_pending())).await);
+    let kills: FuturesUnordered<_> = (0..SHORT as u64)
+        .map(|number| {
+            let timeout = Duration::from_millis(1000 + 70 * number);
+            let (began, run) = (Instant::now(), host.start_job(&job, &Task { timeout, ..Task::of(preview1(SPIN)) }, 1));
+            async move {
+                let report = run.run.await;
+                assert_eq!(report.outcome, Outcome::TimedOut);
+                began.elapsed().saturating_sub(timeout)
+            }
+        })
+        .collect();
+    let mut late: Vec<_> = kills.collect().await;
+    late.sort();
+    // On a busy machine some are late; those that wait for their turn would be late by half a round.
+    assert!(late[SHORT / 2] < Duration::from_millis(150), "{late:?}");
+    controls.iter().for_each(|control| control.stop());
+    assert_eq!(spinners.collect::<Vec<_>>().await.len(), SPINNERS);
+}
+
+#[tokio::test]
 async fn runs_past_the_pool_have_instances_of_their_own() {
     // More guests at once than the pool has slots.
     let host = Host::new();

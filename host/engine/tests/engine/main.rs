@@ -1,11 +1,14 @@
 //! The engine as the core uses it: real plugins, real wasmtime, one worker on the test's own thread.
 
 mod admit;
+mod budget;
 mod cache;
 mod floor;
 mod guest;
 mod host;
+mod keep;
 mod kinds;
 mod lanes;
+mod limits;
 mod outcomes;
 mod output;
