@@ -86,12 +86,7 @@ impl Limits {
         self.counted = 0;
     }
 
-    /// What was denied last, if anything was.
-    pub(crate) fn denied(&self) -> Option<Denied> {
-        self.denied
-    }
-
-    /// The same as a run that fails for it ends.
+    /// What was denied last, if anything was: how a run that fails for it ends.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.denied.map(|denied| match denied {
             Denied::Limit(limit) => Refusal::Limit(limit),
@@ -228,7 +223,7 @@ mod tests {
         let mut limits = limits(10 * PAGE, u64::MAX);
         assert!(limits.memory_growing(0, 6 * PAGE, None).expect("no trap"));
         assert!(!limits.memory_growing(0, 6 * PAGE, None).expect("no trap"));
-        assert_eq!(limits.denied(), Some(Denied::Limit(Limit::MemoryBytes)));
+        assert_eq!(limits.denied, Some(Denied::Limit(Limit::MemoryBytes)));
         assert!(limits.memory_growing(6 * PAGE, 10 * PAGE, None).expect("no trap"));
     }
 
@@ -245,14 +240,14 @@ mod tests {
         let mut limits = limits(PAGE, u64::MAX);
         let grown = limits.table_growing(0, MAX_TABLE_ELEMENTS + 1, Some(MAX_TABLE_ELEMENTS));
         assert!(!grown.expect("no trap"));
-        assert_eq!(limits.denied(), Some(Denied::Limit(Limit::TableElements)));
+        assert_eq!(limits.denied, Some(Denied::Limit(Limit::TableElements)));
     }
 
     #[test]
     fn a_modules_own_maximum_is_no_limit_of_ours() {
         let mut limits = limits(PAGE, u64::MAX);
         assert!(!limits.memory_growing(0, 6, Some(5)).expect("no trap"));
-        assert_eq!(limits.denied(), None);
+        assert_eq!(limits.denied, None);
     }
 
     #[test]
@@ -260,7 +255,7 @@ mod tests {
         let mut limits = limits(10 * PAGE, 2 * PAGE as u64);
         assert!(limits.memory_growing(0, 2 * PAGE, None).expect("no trap"));
         assert!(!limits.memory_growing(2 * PAGE, 3 * PAGE, None).expect("no trap"));
-        assert_eq!(limits.denied(), Some(Denied::Budget));
+        assert_eq!(limits.denied, Some(Denied::Budget));
         assert!(!limits.table_growing(0, 1, None).expect("no trap"), "tables count too");
         assert_eq!(limits.setup.services.hits.counts(), []);
     }

@@ -78,8 +78,8 @@ async fn more_tables_memories_or_instances_than_a_task_may_have_are_never_made()
 async fn what_a_collector_keeps_is_memory_of_the_guest() {
     // A list that grows for ever.
     let guest = r#"(module
-        (type $node (struct (field (ref null $node)) (field (ref $bytes))))
         (type $bytes (array (mut i8)))
+        (type $node (struct (field (ref null $node)) (field (ref $bytes))))
         (global $list (mut (ref null $node)) (ref.null $node))
         (func (export "_start") (loop $again
             (global.set $list (struct.new $node (global.get $list) (array.new_default $bytes (i32.const 10000))))
