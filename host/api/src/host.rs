@@ -33,6 +33,20 @@ pub struct HostInfo {
     pub slow_lane: u64,
     /// Resident memory of the process.
     pub memory_bytes: u64,
+    /// The memory that guests have, by the size of their linear memories and tables, and the most that all may have together.
+    #[serde(default)]
+    pub guest_memory_bytes: u64,
+    #[serde(default)]
+    pub memory_budget_bytes: u64,
+    /// How many attempts wait until there is memory for them.
+    #[serde(default)]
+    pub waiting_for_memory: u64,
+    /// How many attempts ran into each limit since the host started; limits that none ran into are absent.
+    #[serde(default)]
+    pub limits_hit: BTreeMap<String, u64>,
+    /// How many instances are kept for the next runs of their tasks.
+    #[serde(default)]
+    pub kept_instances: u64,
     /// Whether the kernel's PAGEMAP_SCAN is used to reset instances.
     pub pagemap: bool,
     /// How many instances can be made from pools at once, over all workers.

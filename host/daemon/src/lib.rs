@@ -11,6 +11,7 @@ pub mod config;
 mod echo;
 pub mod http;
 pub mod listen;
+mod memory;
 mod normalise;
 mod offline;
 mod rpc;

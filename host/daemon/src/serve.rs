@@ -24,7 +24,7 @@ use crate::rpc::{About, Rpc};
 use crate::secrets::Secrets;
 use crate::shutdown::{self, Signals};
 use crate::upload::PluginUploads;
-use crate::{Host, builtin, chain, failed_to};
+use crate::{Host, builtin, chain, failed_to, memory};
 
 /// The exit code of wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -119,6 +119,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         source: store.clone(),
         key_values: Arc::new(MemoryKeyValue::default()),
         secrets: Arc::new(Secrets::of_process(config.secrets_dir.clone())),
+        memory_budget_bytes: memory::default_budget_bytes(),
         ceilings: config.ceilings.clone(),
         own_dirs: vec![config.data_dir.clone()],
     })

@@ -50,6 +50,7 @@ async fn start_in(dir: &Path) -> Host {
         source: store.clone(),
         key_values: Arc::<MemoryKeyValue>::default(),
         secrets: Arc::new(NoSecrets),
+        memory_budget_bytes: u64::MAX,
         ceilings: Ceilings::default(),
         own_dirs: vec![dir.to_owned()],
     });

@@ -94,6 +94,8 @@ pub struct EngineConfig {
     pub key_values: Arc<dyn KeyValue>,
     /// Where secrets come from.
     pub secrets: Arc<dyn SecretSource>,
+    /// The linear memory and tables that all guests together may have.
+    pub memory_budget_bytes: u64,
     /// The most that tasks may have of each limit, whatever their definitions say.
     pub ceilings: Ceilings,
     /// The host's own folders: none is granted that holds one of them or stands in one.
@@ -109,6 +111,7 @@ impl fmt::Debug for EngineConfig {
             .field("cache_dir", &self.cache_dir)
             .field("compiler", &self.compiler)
             .field("builtins", &builtins)
+            .field("memory_budget_bytes", &self.memory_budget_bytes)
             .field("ceilings", &self.ceilings)
             .field("own_dirs", &self.own_dirs)
             .finish_non_exhaustive()

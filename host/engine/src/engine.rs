@@ -5,18 +5,21 @@ use std::sync::Arc;
 use bytes::Bytes;
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
 use taskhost_core::ports::{self, BoxFuture, EngineStats, GrantFault, PluginSource, resolve};
-use taskhost_core::spec::{Grants, TaskSpec};
+use taskhost_core::spec::{Grants, InstancePolicy, TaskSpec};
 use wasmtime::PoolingAllocationConfig;
 
 use crate::admit::{self, sha256_of};
 use crate::artefact::{Artefact, Cache};
+use crate::budget::Budget;
 use crate::builtin::Builtins;
 use crate::compile::Compiler;
 use crate::config::EngineConfig;
 use crate::epoch::{Beat, EpochClock};
 use crate::error::EngineError;
 use crate::grant;
+use crate::keep::Kept;
 use crate::lane::SlowLane;
+use crate::limits::Hits;
 use crate::linker::Linked;
 use crate::load::{Loaded, Unloaded};
 use crate::pool::{Engines, MAX_OVERFLOW_INSTANCES};
@@ -24,7 +27,7 @@ use crate::program::{Program, Programs};
 use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
 use crate::setup::{Services, Setup};
-use crate::wit;
+use crate::wit::{self, v0_1_0};
 
 /// How many workers share a slow lane: what is slow gets at most half of the machine.
 const WORKERS_PER_SLOW_LANE: usize = 2;
@@ -51,6 +54,8 @@ pub(crate) struct Shared {
     builtins: Builtins,
     source: Arc<dyn PluginSource>,
     services: Arc<Services>,
+    /// The instances that are kept, by engine.
+    kept: Vec<Arc<Kept>>,
 }
 
 impl WasmEngine {
@@ -66,14 +71,19 @@ impl WasmEngine {
 
         let cache = config.cache_dir.map(|dir| Cache::open(&dir, &engines.overflow)).transpose()?;
         let compiler = Compiler::new(config.compiler, engines.overflow.clone(), engines.slots > 0)?;
-        let overflow_room = Arc::new(Room::new(MAX_OVERFLOW_INSTANCES));
+        let overflow_room = Room::new(MAX_OVERFLOW_INSTANCES);
         let linked = engines.workers.into_iter().map(|engine| {
-            let pool_room = (engines.slots > 0).then(|| Arc::new(Room::new(engines.slots)));
+            let pool_room = (engines.slots > 0).then(|| Room::new(engines.slots));
             Linked::new(engine, pool_room.unwrap_or_else(|| Arc::clone(&overflow_room)))
         });
-        let linked = linked.collect::<Result<_, _>>();
+        let linked: Vec<Linked> = linked.collect::<Result<_, _>>().map_err(EngineError::wasmtime)?;
+        let mut kept = vec![Arc::clone(&overflow_room.kept)];
+        if engines.slots > 0 {
+            kept.extend(linked.iter().map(|linked| Arc::clone(&linked.room.kept)));
+        }
         let shared = Shared {
-            workers: linked.map_err(EngineError::wasmtime)?,
+            workers: linked,
+            kept: kept.clone(),
             overflow: Linked::new(engines.overflow, overflow_room).map_err(EngineError::wasmtime)?,
             compiler,
             cache,
@@ -85,6 +95,8 @@ impl WasmEngine {
                 secrets: config.secrets,
                 ceilings: config.ceilings,
                 own_dirs: config.own_dirs,
+                budget: Budget::new(config.memory_budget_bytes, workers, kept),
+                hits: Hits::default(),
             }),
         };
         Ok(Self { shared: Arc::new(shared), beats, slow_lanes, slots: engines.slots })
@@ -114,7 +126,10 @@ impl ports::Engine for WasmEngine {
         Box::pin(async move {
             let program = shared.programs.get(plugin?);
             let loaded = shared.loaded(&program, worker).await?;
-            let setup = Setup::new(spec, Arc::clone(&shared.services));
+            if spec.instance() == InstancePolicy::Keep && !loaded.entry.can_be_kept() {
+                return Err(command_is_kept());
+            }
+            let setup = Setup::new(spec, Arc::clone(&shared.services), worker);
             Ok(Job::new(shared, program, loaded, setup))
         })
     }
@@ -148,7 +163,11 @@ impl ports::Engine for WasmEngine {
             pagemap: self.slots > 0 && PoolingAllocationConfig::is_pagemap_scan_available(),
             pool_slots: u64::from(self.slots) * self.beats.len() as u64,
             slow_lane: self.slow_lanes.iter().map(|lane| lane.running()).sum(),
-            ..EngineStats::default()
+            limits_hit: self.shared.services.hits.counts(),
+            guest_memory_bytes: self.shared.services.budget.used_bytes(),
+            memory_budget_bytes: self.shared.services.budget.bytes(),
+            waiting_for_memory: self.shared.services.budget.waiting(),
+            kept_instances: self.shared.kept.iter().map(|kept| kept.count()).sum(),
         }
     }
 }
@@ -312,6 +331,15 @@ fn refusal(unloaded: Unloaded) -> PluginError {
             message: format!("the plugin does not fit this host: {error:#}"),
             hint: Some("`taskhost inspect FILE` shows what it imports and exports".to_owned()),
         },
+    }
+}
+
+fn command_is_kept() -> PluginError {
+    PluginError::Invalid {
+        message:
+            "the plugin is a command, and those can't be entered twice: it can't be run with `instance = \"keep\"`"
+                .to_owned(),
+        hint: Some(format!("leave `instance` at `fresh`, or make the plugin one that exports `{}`", v0_1_0::GUEST)),
     }
 }
 

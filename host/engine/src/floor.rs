@@ -7,27 +7,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use rustix::time::{ClockId, clock_gettime};
-use taskhost_core::key_value::MemoryKeyValue;
 use taskhost_core::log::TaskLog;
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::PluginError;
-use taskhost_core::ports::{Attempt, Clock, NoSecrets, RunControl, SystemClock};
-use taskhost_core::spec::{Ceilings, DEFAULT_TIMEOUT, TaskSpec};
+use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
+use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
 
 use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
 use crate::artefact::Artefact;
 use crate::attempt::enter;
 use crate::compile::Here;
+use crate::budget::Held;
 use crate::error::EngineError;
 use crate::linker::Linked;
 use crate::load::Loaded;
 use crate::pool::Engines;
 use crate::report::report;
 use crate::room::Room;
-use crate::runner::Probe;
+use crate::runner::{Probe, thread_cpu};
 use crate::setup::{Services, Setup};
 
 /// How many attempts are made between two looks at the clock.
@@ -63,7 +62,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, Fl
     let engines = Engines::new(threads, DEFAULT_POOL_SLOTS)?;
     let code = Here::new(engines.overflow)?.compile(&admit(wasm)?).map_err(wasmtime)?;
     let artefact = Artefact::Memory(code.into());
-    let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Arc::new(Room::new(1))));
+    let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Room::new(1)));
     let linked = linked.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;
     let loaded = linked.iter().map(|linked| Loaded::new(linked, &artefact));
     let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(|refused| wasmtime(refused.into_error()))?;
@@ -81,7 +80,8 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, Fl
 
 fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     let name = TaskName::new("floor").expect("it is a name");
-    let setup = Setup::new(Arc::new(TaskSpec::new(name.clone())), services());
+    let services = Arc::new(Services::detached(u64::MAX));
+    let setup = Arc::new(Setup::new(Arc::new(TaskSpec::new(name.clone())), services, 0));
     let attempt = Attempt {
         run_id: RunId { task: 0, key: RunKey::of(SystemClock.now()) },
         number: 1,
@@ -101,8 +101,9 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
         while start.elapsed() < wall {
             for _ in 0..BATCH {
                 let now = Instant::now();
-                let report = report(enter(loaded, &setup, &attempt, now + DEFAULT_TIMEOUT, &Probe::new(now)).await);
-                check(&report)?;
+                let (held, probe) = (Held::none(&setup), Probe::new(now));
+                let (ended, ..) = enter(loaded, &setup, held, &attempt, now + DEFAULT_TIMEOUT, &probe).await;
+                check(&report(ended))?;
             }
             attempts += BATCH;
         }
@@ -110,21 +111,11 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     })
 }
 
-/// Nothing to reach: the plugin is granted nothing.
-fn services() -> Arc<Services> {
-    let (key_values, secrets) = (Arc::<MemoryKeyValue>::default(), Arc::new(NoSecrets));
-    Arc::new(Services { key_values, secrets, ceilings: Ceilings::default(), own_dirs: Vec::new() })
-}
-
 fn check(report: &RunReport) -> Result<(), FloorError> {
     match report.outcome {
         Outcome::Success => Ok(()),
         other => Err(FloorError::Attempt(other)),
     }
-}
-
-fn thread_cpu() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 fn wasmtime(error: wasmtime::Error) -> FloorError {

@@ -1,17 +1,21 @@
 //! The slow lane: a thread of low priority for guests that do not come back within their slice.
 //!
 //! They take turns there, a slice each, for as long as their deadlines let them, and take from the workers only what those
-//! leave over.
+//! leave over. Deadlines and stops do not wait for a turn: between two slices, whatever is over is dropped first. So a guest here ends
+//! within its timeout and one slice ([`SLICE_EPOCHS`](crate::epoch::SLICE_EPOCHS), 2 ms), however many there are, and whatever the
+//! kernel takes to give the thread a core.
 
 use std::future::poll_fn;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::process::setpriority_process;
-use taskhost_core::outcome::RunReport;
-use tokio::sync::{mpsc, oneshot};
+use taskhost_core::outcome::{Outcome, RunReport};
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::AbortHandle;
 
 use crate::epoch::Beat;
 use crate::error::EngineError;
@@ -20,7 +24,7 @@ use crate::runner::{Guest, Slice};
 /// How much nicer than a worker the slow lane and the compiler are.
 const NICENESS: i32 = 10;
 
-/// Every turn looks at timers and wake-ups: with tokio's default of 61, a stop would wait for 61 slices.
+/// Every turn looks at timers and wake-ups, and then at what is over: with tokio's default of 61, a stop would wait for 61 slices.
 const EVENT_INTERVAL: u32 = 1;
 
 /// How many runs in a row must end within a slice before a task that was slow starts in the fast lane again.
@@ -132,35 +136,92 @@ impl Drop for Counted {
     }
 }
 
+/// The loop that is looked at between any two slices, as the runtime does with what it blocks on.
 async fn work(mut runs: mpsc::UnboundedReceiver<SlowRun>, beat: Beat, running: Arc<AtomicU64>) {
-    while let Some(run) = runs.recv().await {
-        let (beat, running) = (beat.clone(), Counted::new(Arc::clone(&running)));
-        tokio::spawn(async move { run.drive(&beat, running).await });
+    let mut watches = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            biased;
+            Some(over) = watches.next(), if !watches.is_empty() => Over::end(over),
+            run = runs.recv() => {
+                let Some(run) = run else { break };
+                let watch = run.guest.watch();
+                let turns = Arc::new(Turns::new(run, Counted::new(Arc::clone(&running))));
+                let task = tokio::spawn(Arc::clone(&turns).take(beat.clone())).abort_handle();
+                watches.push(async move {
+                    let stop = tokio::select! {
+                        biased;
+                        stop = watch => Some(stop),
+                        () = turns.over.notified() => None,
+                    };
+                    Over { turns, task, stop }
+                });
+            }
+        }
     }
 }
 
-impl SlowRun {
-    async fn drive(self, beat: &Beat, running: Counted) {
-        let Self { mut guest, report } = self;
-        let mut watch = guest.watch();
-        let end = poll_fn(|cx| {
-            // First: a guest whose time is up is not resumed.
-            if let Poll::Ready(stop) = watch.as_mut().poll(cx) {
-                return Poll::Ready(guest.stopped(stop));
-            }
-            match guest.poll_slice(cx, beat) {
-                Poll::Ready(Slice::Ended(report)) => Poll::Ready(report),
+/// A guest in the lane.
+struct Turns {
+    /// Taken at the end. Locked by one thread only; a mutex because tasks must be `Send`.
+    run: Mutex<Option<(SlowRun, Counted)>>,
+    over: Notify,
+}
+
+/// A guest that has ended, or must.
+struct Over {
+    turns: Arc<Turns>,
+    task: AbortHandle,
+    stop: Option<Outcome>,
+}
+
+impl Turns {
+    fn new(run: SlowRun, counted: Counted) -> Self {
+        Self { run: Mutex::new(Some((run, counted))), over: Notify::new() }
+    }
+
+    /// Gives the guest a slice whenever it is its turn.
+    async fn take(self: Arc<Self>, beat: Beat) {
+        poll_fn(|cx| {
+            let mut run = self.lock();
+            let Some((slow, _)) = run.as_mut() else { return Poll::Ready(()) };
+            match slow.guest.poll_slice(cx, &beat) {
+                Poll::Ready(Slice::Ended(report)) => {
+                    end(run.take(), report);
+                    self.over.notify_one();
+                    Poll::Ready(())
+                }
                 // It has woken its task already, or what it waits for will.
                 Poll::Ready(Slice::UsedUp) | Poll::Pending => Poll::Pending,
             }
         })
         .await;
-        // Its slot is free before anyone hears of the end.
-        drop(guest);
-        drop(running);
-        // Nobody hears of it when the worker is gone.
-        drop(report.send(end));
     }
+
+    fn lock(&self) -> MutexGuard<'_, Option<(SlowRun, Counted)>> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Over {
+    fn end(self) {
+        if let Some(stop) = self.stop
+            && let Some(run) = self.turns.lock().take()
+        {
+            let report = run.0.guest.stopped(stop);
+            end(Some(run), report);
+        }
+        self.task.abort();
+    }
+}
+
+fn end(run: Option<(SlowRun, Counted)>, end: RunReport) {
+    let Some((SlowRun { guest, report }, running)) = run else { return };
+    // Its slot is free before anyone hears of the end.
+    drop(guest);
+    drop(running);
+    // Nobody hears of it when the worker is gone.
+    drop(report.send(end));
 }
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
 //! Admits, compiles, caches and runs plugins on wasmtime.
 //!
 //! A plugin comes in through one door ([`inspect()`] shows what it sees), is compiled once, in a child process, and loaded
-//! once per worker. Every attempt gets a fresh store and instance: nothing leaks from run to run.
+//! once per worker. Every attempt gets a fresh store and instance, so that nothing leaks from run to run, unless its task keeps
+//! its instance.
 //!
 //! This crate knows nothing of schedules and keeps no tasks. How an attempt goes through it:
 //! `runner` (lanes, deadline, stop) → `attempt` (store, instance, call) → `report` (what became of it).
@@ -10,6 +11,7 @@ mod admit;
 mod artefact;
 mod attempt;
 mod bounds;
+mod budget;
 mod builtin;
 mod compile;
 mod config;
@@ -20,6 +22,7 @@ pub mod floor;
 mod grant;
 mod import;
 mod inspect;
+mod keep;
 mod lane;
 mod limits;
 mod linker;
@@ -41,5 +44,4 @@ pub use config::{DEFAULT_POOL_SLOTS, EngineConfig};
 pub use engine::WasmEngine;
 pub use error::EngineError;
 pub use inspect::{Inspection, Problem, inspect};
-pub use output::MAX_RUN_LOG_BYTES;
 pub use runner::{Job, Run, WasmRunner};

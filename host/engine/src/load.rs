@@ -5,14 +5,14 @@ use std::sync::Arc;
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{self, Component, ComponentNamedList, Lift, Lower};
 use wasmtime::{Extern, ExternType, Instance, InstancePre, Module, ModuleExport, ResourcesRequired, Store};
-use wasmtime_wasi::p2::bindings::CommandPre;
+use wasmtime_wasi::p2::bindings::{Command, CommandPre};
 
 use taskhost_core::ports::Attempt;
 
 use crate::artefact::{Artefact, Code};
 use crate::linker::Linked;
 use crate::pool::is_too_big;
-use crate::report::{Broken, Returned};
+use crate::report::Returned;
 use crate::room::Room;
 use crate::state::State;
 use crate::wit::v0_1_0;
@@ -30,7 +30,9 @@ pub(crate) struct Loaded {
     pub(crate) engine: wasmtime::Engine,
     pub(crate) entry: Entry,
     pub(crate) room: Arc<Room>,
-    /// Whether its memory is big from the start.
+    /// How much memory it begins with, at most.
+    pub(crate) initial_bytes: u64,
+    /// Whether that is big.
     pub(crate) big: bool,
 }
 
@@ -70,11 +72,13 @@ impl Loaded {
             Code::Component(component) => (component_entry(linked, &component), component.resources_required()),
             Code::Module(module) => (module_entry(linked, &module), Some(module.resources_required())),
         };
+        let initial_bytes = resources.as_ref().map_or(0, initial_bytes);
         Ok(Self {
             engine: linked.engine.clone(),
             entry: entry.map_err(Unloaded::Unfit)?,
             room: Arc::clone(&linked.room),
-            big: resources.is_none_or(|resources| is_big(&resources)),
+            initial_bytes,
+            big: resources.is_none() || initial_bytes > BIG_MEMORY_BYTES,
         })
     }
 }
@@ -132,29 +136,46 @@ fn module_entry(linked: &Linked, module: &Module) -> wasmtime::Result<Entry> {
     Ok(Entry::Preview1 { module: linked.modules.instantiate_pre(module)?, start })
 }
 
-fn is_big(resources: &ResourcesRequired) -> bool {
-    resources.max_initial_memory_size.is_some_and(|pages| pages.saturating_mul(WASM_PAGE_BYTES) > BIG_MEMORY_BYTES)
+/// wasmtime tells the largest memory and how many there are: their sum is no more than this.
+fn initial_bytes(resources: &ResourcesRequired) -> u64 {
+    let largest = resources.max_initial_memory_size.unwrap_or(0).saturating_mul(WASM_PAGE_BYTES);
+    largest.saturating_mul(u64::from(resources.num_memories))
+}
+
+/// An instance of a plugin.
+pub(crate) enum Live {
+    Task(v0_1_0::Task),
+    Command(Command),
+    Preview1(Instance, ModuleExport),
 }
 
 impl Entry {
-    /// Makes a fresh instance and calls it once.
-    pub(crate) async fn call(&self, store: &mut Store<State>, attempt: &Attempt) -> Result<Returned, Broken> {
+    /// Makes a fresh instance.
+    pub(crate) async fn instantiate(&self, store: &mut Store<State>) -> wasmtime::Result<Live> {
+        Ok(match self {
+            Self::Task(task) => Live::Task(task.instantiate_async(store).await?),
+            Self::Command(command) => Live::Command(command.instantiate_async(store).await?),
+            Self::Preview1 { module, start } => Live::Preview1(module.instantiate_async(store).await?, *start),
+        })
+    }
+
+    /// Whether an instance can be called more than once.
+    pub(crate) fn can_be_kept(&self) -> bool {
+        matches!(self, Self::Task(_))
+    }
+}
+
+impl Live {
+    /// Calls it.
+    pub(crate) async fn call(&self, store: &mut Store<State>, attempt: &Attempt) -> wasmtime::Result<Returned> {
         match self {
-            Self::Task(task) => {
-                let task = task.instantiate_async(&mut *store).await.map_err(Broken::Instance)?;
-                store.data().entering();
-                v0_1_0::call(&task, store, attempt).await.map_err(Broken::Call)
-            }
+            Self::Task(task) => v0_1_0::call(task, store, attempt).await,
             Self::Command(command) => {
-                let command = command.instantiate_async(&mut *store).await.map_err(Broken::Instance)?;
-                store.data().entering();
-                let returned = command.wasi_cli_run().call_run(store).await.map_err(Broken::Call)?;
+                let returned = command.wasi_cli_run().call_run(store).await?;
                 Ok(Returned::Exit(i32::from(returned.is_err())))
             }
-            Self::Preview1 { module, start } => {
-                let instance = module.instantiate_async(&mut *store).await.map_err(Broken::Instance)?;
-                store.data().entering();
-                call_start(instance, start, store).await.map_err(Broken::Call)?;
+            Self::Preview1(instance, start) => {
+                call_start(*instance, start, store).await?;
                 Ok(Returned::Exit(0))
             }
         }

@@ -7,32 +7,41 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memchr::memchr;
 use taskhost_core::log::{MAX_LINE_BYTES, Stream, TaskLog};
+use taskhost_core::spec::Limit;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-/// How much of what one run writes goes to the log, in bytes; the rest is dropped, with a line that says so.
-pub const MAX_RUN_LOG_BYTES: usize = 1 << 20;
+use crate::setup::{Bounds, Setup};
+
+/// What the rates of a log are by.
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// How much a guest may write in one call; wasmtime holds a copy of it meanwhile.
 const WRITE_PERMIT_BYTES: usize = 64 << 10;
 
 /// Where the two streams of one attempt end. Unfinished lines are flushed when it is dropped.
 pub(crate) struct Output {
-    log: Arc<TaskLog>,
+    setup: Arc<Setup>,
     /// Locked for the length of one write, by the thread that runs the guest; a mutex only because streams must be `Sync`.
     lines: Mutex<Lines>,
 }
 
 struct Lines {
+    log: Arc<TaskLog>,
     stdout: Line,
     stderr: Line,
-    left_bytes: usize,
+    /// What the attempt may still write, an empty line counted with its newline.
+    left_bytes: u64,
+    left_lines: u64,
+    /// It wrote too much: nothing of the rest is kept.
+    over: bool,
 }
 
 /// A line that has no end yet.
@@ -43,9 +52,18 @@ struct Line {
 }
 
 impl Output {
-    pub(crate) fn new(log: Arc<TaskLog>) -> Arc<Self> {
-        let lines = Lines { stdout: Line::default(), stderr: Line::default(), left_bytes: MAX_RUN_LOG_BYTES };
-        Arc::new(Self { log, lines: Mutex::new(lines) })
+    pub(crate) fn new(setup: &Arc<Setup>, log: &Arc<TaskLog>) -> Arc<Self> {
+        Arc::new(Self { setup: Arc::clone(setup), lines: Mutex::new(Lines::new(setup, log)) })
+    }
+
+    /// The same streams carry the lines of the next attempt.
+    pub(crate) fn begin_again(&self, log: &Arc<TaskLog>) {
+        *self.lock() = Lines::new(&self.setup, log);
+    }
+
+    /// Hands on what has no newline.
+    pub(crate) fn end(&self) {
+        self.lock().flush(&self.setup);
     }
 
     pub(crate) fn stdout(self: &Arc<Self>) -> Capture {
@@ -58,7 +76,7 @@ impl Output {
 
     fn write(&self, stream: Stream, mut bytes: &[u8]) {
         let mut lines = self.lock();
-        while !bytes.is_empty() && lines.left_bytes > 0 {
+        while !bytes.is_empty() && !lines.over {
             let Some(end) = memchr(b'\n', bytes) else {
                 lines.open(stream).extend(bytes);
                 return;
@@ -67,10 +85,10 @@ impl Output {
             let mut line = std::mem::take(lines.open(stream));
             if line.bytes.is_empty() {
                 // The common case: a whole line in one write is not copied.
-                lines.push(&self.log, stream, head, false);
+                lines.push(&self.setup, stream, head, false);
             } else {
                 line.extend(head);
-                lines.push(&self.log, stream, &line.bytes, line.truncated);
+                lines.push(&self.setup, stream, &line.bytes, line.truncated);
             }
             line.clear();
             *lines.open(stream) = line;
@@ -85,17 +103,22 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for stream in [Stream::Stdout, Stream::Stderr] {
-            let line = std::mem::take(lines.open(stream));
-            if !line.bytes.is_empty() {
-                lines.push(&self.log, stream, &line.bytes, line.truncated);
-            }
-        }
+        self.lines.get_mut().unwrap_or_else(PoisonError::into_inner).flush(&self.setup);
     }
 }
 
 impl Lines {
+    fn new(setup: &Setup, log: &Arc<TaskLog>) -> Self {
+        Self {
+            log: Arc::clone(log),
+            stdout: Line::default(),
+            stderr: Line::default(),
+            left_bytes: setup.bounds.of(Limit::LogBytes),
+            left_lines: setup.bounds.of(Limit::LogLines),
+            over: false,
+        }
+    }
+
     fn open(&mut self, stream: Stream) -> &mut Line {
         match stream {
             Stream::Stderr => &mut self.stderr,
@@ -103,18 +126,94 @@ impl Lines {
         }
     }
 
-    /// Hands a line on, as far as the run may still write. An empty line counts too, with its newline.
-    fn push(&mut self, log: &Arc<TaskLog>, stream: Stream, line: &[u8], truncated: bool) {
-        if self.left_bytes == 0 {
+    /// Hands a line on, as far as the attempt and its task may still write.
+    fn push(&mut self, setup: &Setup, stream: Stream, line: &[u8], truncated: bool) {
+        if self.over {
             return;
         }
         let kept = &line[..line.len().min(MAX_LINE_BYTES)];
-        log.push(stream, kept, truncated || kept.len() < line.len());
-        self.left_bytes = self.left_bytes.saturating_sub(kept.len() + 1);
-        if self.left_bytes == 0 {
-            let told = format!("the run wrote more than {MAX_RUN_LOG_BYTES} bytes; the rest is dropped");
-            log.push(Stream::Host, told.as_bytes(), false);
+        let bytes = kept.len() as u64 + 1;
+        let hit = match (self.left_lines.checked_sub(1), self.left_bytes.checked_sub(bytes)) {
+            (Some(left_lines), Some(left_bytes)) => {
+                (self.left_lines, self.left_bytes) = (left_lines, left_bytes);
+                match setup.log_rate.take(bytes, &setup.bounds, Instant::now()) {
+                    Rated::Kept => {
+                        self.log.push(stream, kept, truncated || kept.len() < line.len());
+                        return;
+                    }
+                    Rated::First(limit) => limit,
+                    Rated::Dropped => return,
+                }
+            }
+            (None, _) => Limit::LogLines,
+            (_, None) => Limit::LogBytes,
+        };
+        self.over = matches!(hit, Limit::LogLines | Limit::LogBytes);
+        setup.services.hits.count(hit);
+        self.log.push(Stream::Host, told(hit, setup.bounds.of(hit)).as_bytes(), false);
+    }
+
+    /// Hands on what has no newline.
+    fn flush(&mut self, setup: &Setup) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            let line = std::mem::take(self.open(stream));
+            if !line.bytes.is_empty() {
+                self.push(setup, stream, &line.bytes, line.truncated);
+            }
         }
+    }
+}
+
+/// What the log says of lines that it does not get.
+fn told(limit: Limit, most: u64) -> String {
+    match limit {
+        Limit::LogLines => format!("the run wrote more than {most} lines (`log_lines`); the rest is dropped"),
+        Limit::LogLinesPerMinute => {
+            format!("more than {most} lines in a minute (`log_lines_per_minute`); the rest of the minute is dropped")
+        }
+        Limit::LogBytesPerMinute => {
+            format!("more than {most} bytes in a minute (`log_bytes_per_minute`); the rest of the minute is dropped")
+        }
+        _ => format!("the run wrote more than {most} bytes (`log_bytes`); the rest is dropped"),
+    }
+}
+
+/// What a task wrote to its log in the minute that is going on: minutes count from the first line after the last one was over.
+#[derive(Default)]
+pub(crate) struct LogRate(Mutex<Minute>);
+
+#[derive(Default)]
+struct Minute {
+    began: Option<Instant>,
+    bytes: u64,
+    lines: u64,
+    dropped: bool,
+}
+
+/// What becomes of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rated {
+    Kept,
+    /// It is the first that is too much of this in its minute.
+    First(Limit),
+    Dropped,
+}
+
+impl LogRate {
+    fn take(&self, bytes: u64, bounds: &Bounds, now: Instant) -> Rated {
+        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if minute.began.is_none_or(|began| now.duration_since(began) >= MINUTE) {
+            *minute = Minute { began: Some(now), ..Minute::default() };
+        }
+        if minute.dropped {
+            return Rated::Dropped;
+        }
+        minute.bytes += bytes;
+        minute.lines += 1;
+        let used = [(Limit::LogBytesPerMinute, minute.bytes), (Limit::LogLinesPerMinute, minute.lines)];
+        let over = used.into_iter().find(|(limit, used)| *used > bounds.of(*limit));
+        minute.dropped = over.is_some();
+        over.map_or(Rated::Kept, |(limit, _)| Rated::First(limit))
     }
 }
 
@@ -186,5 +285,30 @@ impl AsyncWrite for Capture {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use taskhost_core::name::TaskName;
+    use taskhost_core::schedule::Zone;
+    use taskhost_core::spec::{SpecPatch, TaskSpec};
+
+    use super::*;
+    use crate::setup::Services;
+
+    #[test]
+    fn a_minute_that_was_too_much_drops_the_rest_of_it_and_the_next_one_is_new() {
+        let limits = [("log_lines_per_minute".to_owned(), 2)].into();
+        let patch = SpecPatch { limits: Some(Some(limits)), ..SpecPatch::default() };
+        let spec = TaskSpec::new(TaskName::new("a").expect("a name")).patched(patch, &Zone::utc()).expect("a spec");
+        let setup = Setup::new(Arc::new(spec), Arc::new(Services::detached(0)), 0);
+        let start = Instant::now();
+        let take = |after_s| setup.log_rate.take(10, &setup.bounds, start + Duration::from_secs(after_s));
+        assert_eq!([take(0), take(59)], [Rated::Kept; 2]);
+        assert_eq!([take(59), take(59)], [Rated::First(Limit::LogLinesPerMinute), Rated::Dropped]);
+        assert_eq!(take(60), Rated::Kept);
     }
 }

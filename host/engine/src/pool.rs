@@ -9,7 +9,9 @@
 use std::num::NonZeroUsize;
 
 use rustix::process::{Resource, getrlimit};
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails, WasmFeatures,
+};
 
 use crate::error::EngineError;
 use crate::limits::{MAX_TABLE_ELEMENTS, MAX_TRAP_FRAMES};
@@ -37,6 +39,22 @@ const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 /// How many core instances and tables there are to a slot: a component often has a shim and an adapter beside its module.
 const CORE_INSTANCES_PER_SLOT: u32 = 8;
 const TABLES_PER_SLOT: u32 = 4;
+
+/// What one component may take of a pool, in slots' shares; one with more goes without a pool.
+const SHARES_PER_COMPONENT: u32 = 4;
+
+/// What no plugin may use, because nothing that we run needs it and a limit would not see it or a release not stand behind it: a
+/// shared memory grows past every limiter; 64-bit memories have more than a task may; the others are experiments.
+const FEATURES_OFF: WasmFeatures = WasmFeatures::THREADS
+    .union(WasmFeatures::SHARED_EVERYTHING_THREADS)
+    .union(WasmFeatures::MEMORY64)
+    .union(WasmFeatures::CUSTOM_PAGE_SIZES)
+    .union(WasmFeatures::STACK_SWITCHING)
+    .union(WasmFeatures::WIDE_ARITHMETIC)
+    .union(WasmFeatures::LEGACY_EXCEPTIONS)
+    .union(WasmFeatures::CM64)
+    .union(WasmFeatures::CM_GC)
+    .union(WasmFeatures::CM_THREADING);
 
 /// How many instances may live without a pool, over all workers. Each takes some six mappings, of the 65,530 that Linux gives a
 /// process by default; past those, an allocation of the host's own would fail and end it.
@@ -118,15 +136,28 @@ fn config(memory_reservation_bytes: u64) -> Config {
     config
         .memory_reservation(memory_reservation_bytes)
         .gc_heap_reservation(memory_reservation_bytes)
+        // A collector's heap begins empty; what it grows to is counted as the guest's memory.
+        .gc_heap_initial_size(0)
         .memory_guard_size(MEMORY_GUARD_BYTES)
         .gc_heap_guard_size(MEMORY_GUARD_BYTES)
         .epoch_interruption(true)
         // Component-model concurrency is WASI 0.3's; without it a store is cheaper to make.
         .concurrency_support(false)
+        .wasm_features(FEATURES_OFF, false)
+        .shared_memory(false)
         // Uncaught exceptions of C++, Kotlin and others are traps.
         .wasm_exceptions(true)
         .max_wasm_stack(MAX_WASM_STACK_BYTES)
         .async_stack_size(MAX_WASM_STACK_BYTES + HOST_STACK_BYTES)
+        // No guest reads a stack slot that it has not written; zeroing them all is for compilers that are not trusted in that.
+        .async_stack_zeroing(false)
+        // Faults of guests are caught by signals: checks in the code would cost each access.
+        .signals_based_traps(true)
+        .memory_init_cow(true)
+        .table_lazy_init(true)
+        // For native debuggers and profilers; backtraces of traps do without.
+        .native_unwind_info(false)
+        .debug_info(false)
         .wasm_backtrace_max_frames(NonZeroUsize::new(MAX_TRAP_FRAMES))
         // The default asks the environment.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
@@ -143,7 +174,11 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         // Each takes one of the memories too.
         .total_gc_heaps(slots)
         .max_memory_size(usize::try_from(MEMORY_RESERVATION_BYTES).unwrap_or(usize::MAX))
+        .max_memories_per_module(1)
         .max_tables_per_module(TABLES_PER_SLOT)
+        .max_memories_per_component(SHARES_PER_COMPONENT)
+        .max_tables_per_component(SHARES_PER_COMPONENT * TABLES_PER_SLOT)
+        .max_core_instances_per_component(SHARES_PER_COMPONENT * CORE_INSTANCES_PER_SLOT)
         .max_core_instance_size(MAX_INSTANCE_METADATA_BYTES)
         .max_component_instance_size(MAX_INSTANCE_METADATA_BYTES)
         .table_elements(MAX_TABLE_ELEMENTS)

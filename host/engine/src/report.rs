@@ -3,12 +3,12 @@
 use std::fmt::{self, Write};
 use std::time::Duration;
 
-use taskhost_core::outcome::{MAX_DETAIL_BYTES, MAX_RESULT_BYTES, Outcome, RunReport, cut};
+use taskhost_core::outcome::{MAX_DETAIL_BYTES, Outcome, RunReport, cut};
+use taskhost_core::spec::Limit;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_environ::demangle_function_name;
 use wasmtime_wasi::I32Exit;
 
-use crate::limits::Limit;
 use crate::state::Stopped;
 
 /// What the guest said when it came back.
@@ -17,6 +17,20 @@ pub(crate) enum Returned {
     Summary(Option<String>),
     Failure { message: String, permanent: bool, retry_after: Option<Duration> },
     Exit(i32),
+}
+
+impl Returned {
+    /// Cuts what it says to so many bytes. Answers whether it was more.
+    pub(crate) fn cut(&mut self, most_bytes: usize) -> bool {
+        let text = match self {
+            Self::Summary(Some(text)) | Self::Failure { message: text, .. } => text,
+            Self::Summary(None) | Self::Exit(_) => return false,
+        };
+        let kept = cut(text, most_bytes).len();
+        let is_more = kept < text.len();
+        text.truncate(kept);
+        is_more
+    }
 }
 
 /// Why it did not come back.
@@ -36,19 +50,35 @@ impl Broken {
     }
 }
 
+/// What a guest was denied: the outcome of an attempt that fails for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Limit(Limit),
+    /// The host had no memory left, and says so in these words.
+    Budget(String),
+}
+
+impl Refusal {
+    fn reword(&self, report: RunReport) -> RunReport {
+        match self {
+            Self::Limit(limit) => RunReport { outcome: Outcome::LimitExceeded, ..report }.with_detail(limit.as_str()),
+            Self::Budget(used_up) => RunReport::of(Outcome::HostError).with_detail(used_up),
+        }
+    }
+}
+
 /// How an attempt ended by itself.
 pub(crate) struct Ended {
     pub(crate) returned: Result<Returned, Broken>,
-    /// The limit that the guest ran into, whatever it made of that.
-    pub(crate) denied: Option<Limit>,
+    /// What the guest was denied, whatever it made of that.
+    pub(crate) denied: Option<Refusal>,
 }
 
 /// Words the end of an attempt. A guest that was denied something and then failed, failed for that.
 pub(crate) fn report(ended: Ended) -> RunReport {
     let report = match ended.returned {
         Ok(Returned::Summary(summary)) => {
-            let result = summary.map(|summary| cut(&summary, MAX_RESULT_BYTES).into());
-            return RunReport { result, ..RunReport::of(Outcome::Success) };
+            return RunReport { result: summary.map(Into::into), ..RunReport::of(Outcome::Success) };
         }
         Ok(Returned::Failure { message, permanent, retry_after }) => {
             RunReport { permanent, retry_after, ..RunReport::of(Outcome::Error).with_detail(&message) }
@@ -57,8 +87,8 @@ pub(crate) fn report(ended: Ended) -> RunReport {
         Err(broken) => failed(&broken),
     };
     match ended.denied {
-        Some(limit) if matches!(report.outcome, Outcome::Error | Outcome::Trapped | Outcome::HostError) => {
-            RunReport { outcome: Outcome::LimitExceeded, ..report }.with_detail(limit.as_str())
+        Some(refusal) if matches!(report.outcome, Outcome::Error | Outcome::Trapped | Outcome::HostError) => {
+            refusal.reword(report)
         }
         _ => report,
     }

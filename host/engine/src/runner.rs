@@ -10,19 +10,22 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::ports::{Attempt, RunControl, Runner};
+use taskhost_core::spec::Limit;
 use taskhost_core::time::format_duration;
 use tokio::sync::oneshot;
 
 use crate::attempt::attempt;
 use crate::engine::Shared;
 use crate::epoch::Beat;
+use crate::keep::Idle;
 use crate::lane::{LaneHint, SlowLane};
 use crate::load::Loaded;
 use crate::program::Program;
@@ -48,14 +51,45 @@ pub(crate) struct JobInner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Arc<Program>,
     pub(crate) loaded: Arc<Loaded>,
-    pub(crate) setup: Setup,
+    pub(crate) setup: Arc<Setup>,
     lane: LaneHint,
+    /// The instance that is kept for the next run; locked for moments, and contended only by who takes it away.
+    idle: Mutex<Option<Idle>>,
 }
 
 impl Job {
     pub(crate) fn new(shared: Arc<Shared>, program: Arc<Program>, loaded: Arc<Loaded>, setup: Setup) -> Self {
         let lane = LaneHint::new(loaded.big);
-        Self(Arc::new(JobInner { shared, program, loaded, setup, lane }))
+        let setup = Arc::new(setup);
+        Self(Arc::new(JobInner { shared, program, loaded, setup, lane, idle: Mutex::new(None) }))
+    }
+}
+
+impl JobInner {
+    /// Takes the instance that is kept, for a run.
+    pub(crate) fn take_idle(&self) -> Option<Idle> {
+        self.lock_idle().take()
+    }
+
+    /// Takes it away, if it is the one that is meant.
+    pub(crate) fn take_idle_if(&self, is_meant: impl FnOnce(&Idle) -> bool) -> Option<Idle> {
+        self.lock_idle().take_if(|idle| is_meant(idle))
+    }
+
+    /// Keeps an instance, unless one is kept already.
+    pub(crate) fn keep(&self, idle: Idle) {
+        let mut place = self.lock_idle();
+        if place.is_none() {
+            *place = Some(idle);
+        } else {
+            // What it gives back is not for others to wait for under the lock.
+            drop(place);
+            drop(idle);
+        }
+    }
+
+    fn lock_idle(&self) -> MutexGuard<'_, Option<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -140,6 +174,8 @@ pub(crate) struct Probe {
     entered_ns: AtomicU64,
     /// When the poll began that the guest is in, in nanoseconds after `started`.
     resumed_ns: AtomicU64,
+    /// The attempt waits for the host to have memory for it.
+    waits_for_memory: AtomicBool,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -147,7 +183,8 @@ const NEVER: u64 = u64::MAX;
 impl Probe {
     pub(crate) fn new(started: Instant) -> Arc<Self> {
         let (entered_ns, resumed_ns) = (AtomicU64::new(NEVER), AtomicU64::new(0));
-        Arc::new(Self { started, yielded: AtomicBool::new(false), entered_ns, resumed_ns })
+        let (yielded, waits_for_memory) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Self { started, yielded, entered_ns, resumed_ns, waits_for_memory })
     }
 
     /// The guest used up its slice.
@@ -158,6 +195,11 @@ impl Probe {
     /// The guest is entered now.
     pub(crate) fn entering(&self) {
         self.entered_ns.store(self.now_ns(), Ordering::Relaxed);
+    }
+
+    /// The attempt begins or ceases to wait for memory.
+    pub(crate) fn waits_for_memory(&self, waits: bool) {
+        self.waits_for_memory.store(waits, Ordering::Relaxed);
     }
 
     /// The guest is polled now.
@@ -191,6 +233,8 @@ pub(crate) struct Guest {
     /// How long it was polled, all its polls together.
     spent: Duration,
     used_up: bool,
+    /// Where its task has a limit on processor time, and only there: looking at that clock is a system call.
+    cpu: Option<CpuMeter>,
 }
 
 type GuestFuture = Pin<Box<dyn Future<Output = RunReport> + Send>>;
@@ -211,15 +255,25 @@ impl Guest {
         let probe = Probe::new(started);
         let (control, timeout) = (Arc::clone(&of.control), of.timeout);
         let deadline = started.checked_add(timeout).unwrap_or_else(|| started + FAR_FUTURE);
+        let cpu = CpuMeter::new(job.setup.bounds.of(Limit::CpuMs));
         let future = Box::pin(attempt(Arc::clone(&job), of, deadline, Arc::clone(&probe)));
-        Self { future, probe, job, control, timeout, deadline, spent: Duration::ZERO, used_up: false }
+        Self { future, probe, job, control, timeout, deadline, spent: Duration::ZERO, used_up: false, cpu }
     }
 
     pub(crate) fn poll_slice(&mut self, cx: &mut Context<'_>, beat: &Beat) -> Poll<Slice> {
         self.probe.resumed();
+        let cpu_began = self.cpu.as_ref().map(|_| thread_cpu());
         let polled = beat.during(|| poll_caught(&mut self.future, cx));
         self.spent += self.probe.polled_for();
         self.used_up |= self.probe.yielded.swap(false, Ordering::Relaxed) || self.spent > FAST_LANE_BUDGET;
+        let polled = match (&mut self.cpu, cpu_began) {
+            (Some(cpu), Some(began)) => {
+                cpu.spent += thread_cpu().saturating_sub(began);
+                // One that is at its end has not been stopped in time.
+                if polled.is_pending() && cpu.spent >= cpu.most { Poll::Ready(self.out_of_cpu()) } else { polled }
+            }
+            _ => polled,
+        };
         match polled {
             Poll::Ready(report) => {
                 self.job.lane.ran(!self.used_up);
@@ -228,6 +282,12 @@ impl Guest {
             Poll::Pending if self.used_up => Poll::Ready(Slice::UsedUp),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// The guest has had all the processor time that it may have.
+    fn out_of_cpu(&self) -> RunReport {
+        self.job.setup.services.hits.count(Limit::CpuMs);
+        RunReport::of(Outcome::LimitExceeded).with_detail(Limit::CpuMs.as_str())
     }
 
     /// The deadline counts from the start of the attempt, whatever it has done since.
@@ -248,10 +308,34 @@ impl Guest {
         self.job.lane.ran(!self.used_up);
         let report = RunReport { entry_delay: self.probe.entry_delay(), ..RunReport::of(outcome) };
         match outcome {
+            // It was not its turn: that is no fault of its own.
+            Outcome::TimedOut if self.probe.waits_for_memory.load(Ordering::Relaxed) => {
+                let used_up = self.job.setup.services.budget.used_up();
+                let detail = format!("waited {} for memory: {used_up}", format_duration(self.timeout));
+                RunReport { outcome: Outcome::HostError, ..report }.with_detail(&detail)
+            }
             Outcome::TimedOut => report.with_detail(&format!("ran longer than {}", format_duration(self.timeout))),
             _ => report,
         }
     }
+}
+
+/// The processor time of an attempt.
+struct CpuMeter {
+    spent: Duration,
+    most: Duration,
+}
+
+impl CpuMeter {
+    /// For a limit in milliseconds, if there is one.
+    fn new(most_ms: u64) -> Option<Self> {
+        (most_ms != u64::MAX).then(|| Self { spent: Duration::ZERO, most: Duration::from_millis(most_ms) })
+    }
+}
+
+/// The processor time that this thread has had.
+pub(crate) fn thread_cpu() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Polls a guest. A panic of the host's own, in a function that the guest called, ends this run and not the thread with all others.

@@ -3,9 +3,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use taskhost_core::key_value::KeyValue;
-use taskhost_core::ports::SecretSource;
+use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
+use taskhost_core::ports::{NoSecrets, SecretSource};
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
+
+use crate::budget::Budget;
+use crate::limits::Hits;
+use crate::output::LogRate;
 
 /// What all tasks reach of the host, each as far as it is granted.
 pub(crate) struct Services {
@@ -14,19 +18,39 @@ pub(crate) struct Services {
     pub(crate) ceilings: Ceilings,
     /// Folders that are never granted, nor any that holds one of them or stands in one: the host's own.
     pub(crate) own_dirs: Vec<PathBuf>,
+    pub(crate) budget: Budget,
+    pub(crate) hits: Hits,
+}
+
+impl Services {
+    /// Those of no host: there is nothing to reach, and one worker.
+    pub(crate) fn detached(memory_budget_bytes: u64) -> Self {
+        Self {
+            key_values: Arc::<MemoryKeyValue>::default(),
+            secrets: Arc::new(NoSecrets),
+            ceilings: Ceilings::default(),
+            own_dirs: Vec::new(),
+            budget: Budget::new(memory_budget_bytes, 1, Vec::new()),
+            hits: Hits::default(),
+        }
+    }
 }
 
 /// A task as its attempts need it.
 pub(crate) struct Setup {
     pub(crate) spec: Arc<TaskSpec>,
     pub(crate) bounds: Bounds,
+    /// What was written to its log of late.
+    pub(crate) log_rate: LogRate,
     pub(crate) services: Arc<Services>,
+    /// The worker that runs it.
+    pub(crate) worker: usize,
 }
 
 impl Setup {
-    pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>) -> Self {
+    pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>, worker: usize) -> Self {
         let bounds = Bounds(LIMITS.map(|rule| services.ceilings.limit(&spec, rule.limit).unwrap_or(u64::MAX)));
-        Self { spec, bounds, services }
+        Self { spec, bounds, log_rate: LogRate::default(), services, worker }
     }
 }
 
@@ -36,5 +60,10 @@ pub(crate) struct Bounds([u64; LIMITS.len()]);
 impl Bounds {
     pub(crate) fn of(&self, limit: Limit) -> u64 {
         self.0[limit as usize]
+    }
+
+    /// The same as a number of things in memory.
+    pub(crate) fn count(&self, limit: Limit) -> usize {
+        usize::try_from(self.of(limit)).unwrap_or(usize::MAX)
     }
 }

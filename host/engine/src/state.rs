@@ -9,8 +9,9 @@ use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
+use crate::budget::Held;
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
-use crate::limits::{Limits, MAX_COMPONENT_HANDLES, MAX_HOST_RESOURCES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
+use crate::limits::{Limits, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::runner::Probe;
 use crate::setup::Setup;
@@ -22,6 +23,7 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) control: Arc<RunControl>,
     pub(crate) deadline: Instant,
+    output: Arc<Output>,
     probe: Arc<Probe>,
 }
 
@@ -33,12 +35,13 @@ pub(crate) struct Stopped;
 /// A fresh store for an attempt, with every limit set. Nothing is granted: no files, no environment, no network.
 pub(crate) fn store(
     engine: &Engine,
-    setup: &Setup,
+    setup: &Arc<Setup>,
+    held: Held,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
 ) -> Store<State> {
-    let output = Output::new(Arc::clone(&attempt.log));
+    let output = Output::new(setup, &attempt.log);
     let mut wasi = WasiCtx::builder();
     wasi.arg(attempt.task.as_str())
         .args(&setup.spec.args)
@@ -49,19 +52,26 @@ pub(crate) fn store(
         .allow_udp(false);
     let mut state = State {
         wasi: wasi.build_p1(),
-        limits: Limits::new(setup.bounds.of(Limit::MemoryBytes)),
+        limits: Limits::new(setup, held),
         control: Arc::clone(&attempt.control),
         deadline,
+        output,
         probe: Arc::clone(probe),
     };
-    state.wasi.ctx().table.set_max_capacity(MAX_HOST_RESOURCES);
+    let handles = setup.bounds.count(Limit::Handles);
+    state.wasi.ctx().table.set_max_capacity(handles);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
-    store.set_max_component_handles(MAX_COMPONENT_HANDLES);
-    store.set_epoch_deadline(SLICE_EPOCHS);
+    store.set_max_component_handles(handles);
     store.epoch_deadline_callback(end_of_slice);
+    begin_slice(&mut store);
     store
+}
+
+/// Gives the guest its first slice.
+pub(crate) fn begin_slice(store: &mut Store<State>) {
+    store.set_epoch_deadline(SLICE_EPOCHS);
 }
 
 /// Called in the guest at the end of its slice. A stopped guest is never resumed; any other yields, and the runner sees that it
@@ -80,6 +90,25 @@ fn end_of_slice(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDea
 }
 
 impl State {
+    /// The next attempt of a kept instance begins. What the guest holds stays its own, and so do its arguments and what it was granted.
+    pub(crate) fn begin_again(&mut self, attempt: &Attempt, deadline: Instant, probe: &Arc<Probe>) {
+        self.limits.begin_again();
+        self.control = Arc::clone(&attempt.control);
+        self.deadline = deadline;
+        self.probe = Arc::clone(probe);
+        self.output.begin_again(&attempt.log);
+    }
+
+    /// The attempt has ended, and the instance is kept: a line without an end is not continued.
+    pub(crate) fn end(&self) {
+        self.output.end();
+    }
+
+    /// How many objects of the host the guest holds.
+    pub(crate) fn handles(&mut self) -> usize {
+        self.wasi.ctx().table.iter_mut().count()
+    }
+
     /// The guest is entered now.
     pub(crate) fn entering(&self) {
         self.probe.entering();

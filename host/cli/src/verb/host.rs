@@ -51,9 +51,15 @@ fn fields(info: &HostInfo, now: Timestamp) -> Vec<(&'static str, Cell)> {
         ("runs", Cell::plain(if runs.is_empty() { "none yet".to_owned() } else { runs.join(", ") })),
         ("lateness", Cell::plain(lateness)),
         ("memory", Cell::plain(bytes(info.memory_bytes))),
+        ("guests' memory", Cell::plain(guests_memory(info))),
+        ("kept instances", Cell::plain(info.kept_instances.to_string())),
         ("pool slots", Cell::plain(info.pool_slots.to_string())),
         ("pagemap scan", Cell::plain(if info.pagemap { "yes" } else { "no" })),
     ];
+    if !info.limits_hit.is_empty() {
+        let hit: Vec<_> = info.limits_hit.iter().map(|(limit, count)| format!("{limit} {count}")).collect();
+        fields.push(("limits hit", Cell::plain(hit.join(", "))));
+    }
     if info.lost_records > 0 {
         fields.push(("lost records", Cell::new(info.lost_records.to_string(), Style::Warning)));
     }
@@ -62,6 +68,19 @@ fn fields(info: &HostInfo, now: Timestamp) -> Vec<(&'static str, Cell)> {
     }
     fields.extend(info.faults.iter().map(|fault| ("fault", Cell::new(fault, Style::Bad))));
     fields
+}
+
+/// An older host says nothing of a budget.
+fn guests_memory(info: &HostInfo) -> String {
+    let of = match info.memory_budget_bytes {
+        0 => String::new(),
+        budget => format!(" of {}", bytes(budget)),
+    };
+    let waiting = match info.waiting_for_memory {
+        0 => String::new(),
+        waiting => format!(" ({waiting} runs wait for memory)"),
+    };
+    format!("{}{of}{waiting}", bytes(info.guest_memory_bytes))
 }
 
 #[cfg(test)]

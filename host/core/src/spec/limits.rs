@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -219,6 +220,15 @@ impl Ceilings {
         self.timeout.map_or(spec.timeout(), |most| spec.timeout().min(most))
     }
 
+    /// The definition as its runs follow it: asking for no more runs at once than there may be.
+    pub fn bounded(&self, spec: &Arc<TaskSpec>) -> Arc<TaskSpec> {
+        let most = self.max_running(spec);
+        if most == spec.max_running() {
+            return Arc::clone(spec);
+        }
+        Arc::new(TaskSpec { max_running: Some(most), ..TaskSpec::clone(spec) })
+    }
+
     /// How many runs of this task go on at once with `allow_all`.
     pub fn max_running(&self, spec: &TaskSpec) -> u32 {
         self.max_running.map_or(spec.max_running(), |most| spec.max_running().min(most))
@@ -241,6 +251,8 @@ mod tests {
         assert_eq!(ceilings.limit(&spec, Limit::MemoryBytes), Some(1 << 20));
         assert_eq!(ceilings.limit(&spec, Limit::CpuMs), Some(500));
         assert_eq!(ceilings.timeout(&spec), Duration::from_secs(1));
+        ceilings.max_running = Some(2);
+        assert_eq!(ceilings.bounded(&Arc::new(spec.clone())).max_running, Some(2), "of one that was there before");
         spec.memory_bytes = Some(2 << 20);
         let refused = ceilings.check(&spec).expect_err("past the ceiling").to_string();
         assert!(refused.starts_with("`memory_bytes` is 2097152, and this host allows 1048576 at most"), "{refused}");

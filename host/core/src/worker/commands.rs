@@ -23,16 +23,17 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     /// Registers a task, and starts its clock. `outage` tells of the time since the host last ran it.
     pub(crate) fn register(&mut self, new: NewUnit<R::Job>, outage: &Outage) {
         let NewUnit { definition, plugin, job, known } = new;
+        let bounded = Definition { spec: self.shared.ceilings.bounded(&definition.spec), ..definition.clone() };
         let sink = Arc::clone(&self.shared.logs);
         let name = definition.spec.name.clone();
         let mut actions = Vec::new();
         let (log_seq, log_lost, old_plugins, unit) = match known {
             Some(Known { state, starts }) => {
                 let (log_seq, log_lost, plugins) = (state.log_seq, state.log_lost, state.plugins.clone());
-                let unit = Unit::restored(&definition, state, starts, outage, &mut actions);
+                let unit = Unit::restored(&bounded, state, starts, outage, &mut actions);
                 (log_seq, log_lost, plugins, unit)
             }
-            None => (0, 0, Vec::new(), Unit::added(&definition)),
+            None => (0, 0, Vec::new(), Unit::added(&bounded)),
         };
         let log = TaskLog::new(definition.id, name.clone(), log_seq, log_lost, sink);
         let first_wake = unit.first_wake();
@@ -88,7 +89,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             slot.plugin = plugin;
         }
         slot.job = Ok(job);
-        let input = Input::Edited { spec: Arc::clone(&definition.spec), revision: definition.revision };
+        let spec = self.shared.ceilings.bounded(&definition.spec);
+        let input = Input::Edited { spec, revision: definition.revision };
         slot.definition = definition;
         self.step(index, input);
     }

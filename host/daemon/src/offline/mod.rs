@@ -45,6 +45,7 @@ fn engine_for(wasm: Bytes, compiler: CompilerConfig) -> Result<WasmEngine, Engin
         source,
         key_values: Arc::new(MemoryKeyValue::default()),
         secrets: Arc::new(Secrets::of_process(None)),
+        memory_budget_bytes: u64::MAX,
         ceilings: Ceilings::default(),
         own_dirs: Vec::new(),
     })

@@ -11,7 +11,9 @@ use taskhost_core::outcome::{Counts, Run, RunMore, RunPhase, Trigger};
 use taskhost_core::plugin::PluginRef;
 use taskhost_core::ports::{Pause, Revision, RevisionKind};
 use taskhost_core::schedule::{Schedule, ScheduleText};
-use taskhost_core::spec::{DirGrant, Grants, GrantsText, Jitter, JitterText, Retry, RetryText, SpecPatch, TaskSpec};
+use taskhost_core::spec::{
+    DirGrant, Grants, GrantsText, Jitter, JitterText, Limit, Retry, RetryText, SpecPatch, TaskSpec,
+};
 use taskhost_core::supervisor::{Applied, AppliedKind, NextView, PluginView, TaskState, TaskView, WhyView};
 use taskhost_core::time::{Time, format_duration};
 
@@ -209,6 +211,11 @@ fn retry(retry: &Retry) -> api::Retry {
 /// How often each outcome occurred, by its word.
 pub(crate) fn counts(counts: &Counts) -> BTreeMap<String, u64> {
     counts.iter().map(|(outcome, times)| (outcome.to_string(), times)).collect()
+}
+
+/// How many attempts ran into each limit, by its name.
+pub(crate) fn limits_hit(hits: &[(Limit, u64)]) -> BTreeMap<String, u64> {
+    hits.iter().map(|(limit, times)| (limit.to_string(), *times)).collect()
 }
 
 /// A run, ended or not.

@@ -11,7 +11,7 @@ use crate::state::State;
 
 use self::bindings::taskhost::plugin::{context, types};
 
-pub(crate) use self::bindings::TaskPre;
+pub(crate) use self::bindings::{Task, TaskPre};
 
 /// What a plugin of this version exports.
 pub(crate) const GUEST: &str = "taskhost:plugin/guest@0.1.0";

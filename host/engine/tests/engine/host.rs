@@ -1,6 +1,6 @@
 //! An engine with plugins in memory, and one task to run on it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -13,12 +13,13 @@ use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
 use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner};
-use taskhost_core::spec::{Ceilings, TaskSpec};
+use taskhost_core::schedule::Zone;
+use taskhost_core::spec::{Ceilings, Limit, SpecPatch, TaskSpec};
 use taskhost_core::time::Time;
 use taskhost_engine::{CompilerConfig, EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
 
 /// Enough for every test, and little enough that many engines fit into one address space.
-const POOL_SLOTS: u32 = 4;
+pub(crate) const POOL_SLOTS: u32 = 4;
 
 /// 2023-11-14T22:13:20Z
 pub(crate) const DUE: Time = Time(1_700_000_000_000_000_000);
@@ -51,38 +52,51 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) fn new() -> Self {
-        Self::with_cache(None)
+        Self::with(|_| {})
     }
 
     pub(crate) fn with_cache(cache_dir: Option<&Path>) -> Self {
-        Self::with(cache_dir, compiler(), Vec::new())
+        Self::with(|config| config.cache_dir = cache_dir.map(Path::to_owned))
     }
 
     pub(crate) fn with_compiler(compiler: CompilerConfig) -> Self {
-        Self::with(None, compiler, Vec::new())
+        Self::with(|config| config.compiler = compiler)
     }
 
     pub(crate) fn with_builtins(builtins: Vec<(String, Bytes)>) -> Self {
-        Self::with(None, compiler(), builtins)
+        Self::with(|config| config.builtins = builtins)
     }
 
-    fn with(cache_dir: Option<&Path>, compiler: CompilerConfig, builtins: Vec<(String, Bytes)>) -> Self {
+    /// One whose guests may have so much memory, all together.
+    pub(crate) fn with_budget(memory_budget_bytes: u64) -> Self {
+        Self::with(|config| config.memory_budget_bytes = memory_budget_bytes)
+    }
+
+    fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
         let source = Arc::new(MemorySource::default());
-        let engine = WasmEngine::new(EngineConfig {
+        let mut config = EngineConfig {
             workers: 1,
             pool_slots: POOL_SLOTS,
-            cache_dir: cache_dir.map(Path::to_owned),
-            compiler,
-            builtins,
+            cache_dir: None,
+            compiler: compiler(),
+            builtins: Vec::new(),
             source: Arc::clone(&source) as Arc<dyn PluginSource>,
             key_values: Arc::new(MemoryKeyValue::default()),
             secrets: Arc::new(NoSecrets),
+            memory_budget_bytes: u64::MAX,
             ceilings: Ceilings::default(),
             own_dirs: Vec::new(),
-        })
-        .expect("an engine");
+        };
+        configure(&mut config);
+        let engine = WasmEngine::new(config).expect("an engine");
         let runner = engine.runner(0);
         Self { engine, runner, source }
+    }
+
+    /// How many attempts ran into this limit.
+    pub(crate) fn hits(&self, limit: Limit) -> u64 {
+        let hits = self.engine.stats().limits_hit;
+        hits.into_iter().find(|(hit, _)| *hit == limit).map_or(0, |(_, count)| count)
     }
 
     /// Makes a task of this plugin ready, as at a restart: the plugin is known, and compiled if it must be.
@@ -136,12 +150,22 @@ pub(crate) struct Task {
     pub(crate) args: Vec<String>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) timeout: Duration,
+    pub(crate) limits: BTreeMap<String, u64>,
+    pub(crate) keep: bool,
 }
 
 impl Task {
     pub(crate) fn of(wasm: impl Into<Bytes>) -> Self {
         let name = TaskName::new("the task").expect("a name");
-        Self { wasm: wasm.into(), name, args: Vec::new(), memory_bytes: None, timeout: Duration::from_secs(60) }
+        Self {
+            wasm: wasm.into(),
+            name,
+            args: Vec::new(),
+            memory_bytes: None,
+            timeout: Duration::from_secs(60),
+            limits: BTreeMap::new(),
+            keep: false,
+        }
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -159,17 +183,34 @@ impl Task {
         self
     }
 
+    pub(crate) fn limit(mut self, limit: Limit, most: u64) -> Self {
+        self.limits.insert(limit.to_string(), most);
+        self
+    }
+
+    /// Its instance is kept.
+    pub(crate) fn keep(mut self) -> Self {
+        self.keep = true;
+        self
+    }
+
     pub(crate) fn sha256(&self) -> Sha256 {
         inspect(&self.wasm).sha256
     }
 
     fn spec(&self) -> TaskSpec {
-        TaskSpec {
+        let spec = TaskSpec {
             plugin: PluginRef::Sha256(self.sha256()),
             args: self.args.clone(),
             memory_bytes: self.memory_bytes,
             ..TaskSpec::new(self.name.clone())
-        }
+        };
+        let patch = SpecPatch {
+            limits: Some(Some(self.limits.clone())),
+            instance: self.keep.then(|| Some("keep".to_owned())),
+            ..SpecPatch::default()
+        };
+        spec.patched(patch, &Zone::utc()).expect("a spec")
     }
 }
 

@@ -1,7 +1,8 @@
 //! Guests that do not come back give way to those that do.
 
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
@@ -9,7 +10,8 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use futures_util::stream::FuturesUnordered;
 use taskhost_core::outcome::Outcome;
-use taskhost_core::ports::Engine;
+use taskhost_core::ports::{Engine, RunControl};
+use taskhost_engine::{Job, Run};
 
 use crate::guest::{ECHO, SLEEP_FOR_EVER, SPIN, preview1, task};
 use crate::host::{Host, Task};
@@ -121,6 +123,75 @@ async fn a_task_that_was_slow_comes_back_to_the_fast_lane() {
         at_once += usize::from(ended_at_once);
     }
     assert!(at_once > 50, "{at_once}");
+}
+
+/// Begins so many runs that do not end soon.
+async fn begin_many(
+    host: &Host,
+    job: &Job,
+    task: &Task,
+    count: usize,
+) -> (FuturesUnordered<Pin<Box<Run>>>, Vec<Arc<RunControl>>) {
+    let started = (0..count).map(|_| host.start_job(job, task, 1));
+    let (mut runs, controls): (Vec<_>, Vec<_>) = started.map(|run| (Box::pin(run.run), run.control)).unzip();
+    for run in &mut runs {
+        assert!(poll_fn(|cx| Poll::Ready(run.as_mut().poll(cx).is_pending())).await);
+    }
+    (runs.into_iter().collect(), controls)
+}
+
+#[tokio::test]
+async fn five_hundred_guests_that_wait_in_host_calls_cost_nobody_anything() {
+    let host = Host::new();
+    let (sleeper, honest) = (Task::of(preview1(SLEEP_FOR_EVER)), Task::of(task(ECHO)));
+    let job = host.prepare(&sleeper).await.expect("a plugin");
+    let (sleepers, controls) = begin_many(&host, &job, &sleeper, 500).await;
+    let job = host.prepare(&honest).await.expect("a plugin");
+    let mut at_once = 0;
+    for _ in 0..100 {
+        let (ended_at_once, outcome) = ends_at_once(host.start_job(&job, &honest, 1).run).await;
+        assert_eq!(outcome, Outcome::Success);
+        at_once += usize::from(ended_at_once);
+    }
+    assert!(at_once > 50, "{at_once}");
+    // On a busy machine one may be interrupted for a slice before it waits.
+    assert!(host.engine.stats().slow_lane < 50);
+    controls.iter().for_each(|control| control.stop());
+    assert_eq!(sleepers.collect::<Vec<_>>().await.len(), 500);
+}
+
+#[tokio::test]
+async fn a_guest_in_a_crowded_slow_lane_ends_at_its_deadline_and_not_at_its_turn() {
+    // A round of them takes half a second at least.
+    const SPINNERS: usize = 500;
+    const SHORT: usize = 15;
+    let host = Host::new();
+    let long = Task::of(preview1(SPIN));
+    let job = host.prepare(&long).await.expect("a plugin");
+    let (spinners, controls) = begin_many(&host, &job, &long, SPINNERS).await;
+    let spinners = async { assert_eq!(spinners.collect::<Vec<_>>().await.len(), SPINNERS) };
+    let kills = async {
+        while host.engine.stats().slow_lane < SPINNERS as u64 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        let kills: FuturesUnordered<_> = (0..SHORT as u64)
+            .map(|number| {
+                let timeout = Duration::from_millis(1000 + 70 * number);
+                let (began, task) = (Instant::now(), Task { timeout, ..Task::of(preview1(SPIN)) });
+                let run = host.start_job(&job, &task, 1).run;
+                async move {
+                    assert_eq!(run.await.outcome, Outcome::TimedOut);
+                    began.elapsed().saturating_sub(timeout)
+                }
+            })
+            .collect();
+        let mut late: Vec<_> = kills.collect().await;
+        late.sort();
+        // On a busy machine some are late; those that wait for their turn would be late by half a round.
+        assert!(late[SHORT / 2] < Duration::from_millis(150), "{late:?}");
+        controls.iter().for_each(|control| control.stop());
+    };
+    tokio::join!(spinners, kills);
 }
 
 #[tokio::test]

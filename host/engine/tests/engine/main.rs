@@ -3,12 +3,15 @@
 mod admit;
 mod big;
 mod bounds;
+mod budget;
 mod cache;
 mod compile;
 mod floor;
 mod guest;
 mod host;
+mod keep;
 mod kinds;
 mod lanes;
+mod limits;
 mod outcomes;
 mod output;

@@ -58,7 +58,7 @@ async fn recursion_without_end_traps_as_stack_overflow() {
 async fn memory_past_the_limit_is_denied_and_the_trap_that_follows_says_so() {
     let body = "(loop $again (if (i32.eq (memory.grow (i32.const 1)) (i32.const -1)) (then unreachable)) (br $again))";
     let (report, _) = Host::new().run(&Task::of(preview1(body)).memory_bytes(4 << 20)).await;
-    assert_eq!((report.outcome, report.detail.as_deref()), (Outcome::LimitExceeded, Some("memory")));
+    assert_eq!((report.outcome, report.detail.as_deref()), (Outcome::LimitExceeded, Some("memory_bytes")));
 }
 
 #[tokio::test]
@@ -71,7 +71,11 @@ async fn a_guest_that_copes_with_denied_memory_succeeds() {
 #[tokio::test]
 async fn a_memory_that_begins_past_the_limit_is_never_made() {
     let (report, _) = Host::new().run(&Task::of(preview1("")).memory_bytes(64 << 10)).await;
-    assert_eq!((report.outcome, report.detail.as_deref()), (Outcome::LimitExceeded, Some("memory")), "{report:?}");
+    assert_eq!(
+        (report.outcome, report.detail.as_deref()),
+        (Outcome::LimitExceeded, Some("memory_bytes")),
+        "{report:?}"
+    );
 }
 
 #[tokio::test]

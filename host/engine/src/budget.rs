@@ -1,0 +1,229 @@
+//! The memory that the guests of a host may have, all together.
+//!
+//! It is counted in pages, by the size that linear memories and tables have, touched or not. Each worker takes a stock of pages at a
+//! time, so that attempts on the tick path count on a cache line of their worker's. When the budget is short, the stocks of all are
+//! looked through, then instances that are only kept give way; then a guest that grows is denied, and an attempt that begins waits for its
+//! turn.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use tokio::sync::Semaphore;
+
+use crate::keep::Kept;
+use crate::setup::Setup;
+
+/// What is counted by.
+pub(crate) const PAGE_BYTES: u64 = 64 << 10;
+
+/// The most pages that a worker takes in stock: 64 MiB.
+const MAX_STOCK_PAGES: usize = 1024;
+
+/// All stocks together are at most this part of the budget.
+const STOCKED_PART: usize = 16;
+
+/// The budget of a host.
+pub(crate) struct Budget {
+    bytes: u64,
+    pages: usize,
+    /// What nobody has. Waiting attempts stand in its queue.
+    free: Semaphore,
+    /// One for each worker.
+    stocks: Box<[Stock]>,
+    stock_pages: usize,
+    waiting: AtomicU64,
+    /// The instances that are kept, by engine.
+    kept: Vec<Arc<Kept>>,
+}
+
+/// Pages that a worker has taken and no attempt has. The slow lane's attempts are their worker's.
+#[repr(align(128))]
+#[derive(Default)]
+struct Stock(AtomicUsize);
+
+impl Budget {
+    pub(crate) fn new(bytes: u64, workers: usize, kept: Vec<Arc<Kept>>) -> Self {
+        let pages = usize::try_from(bytes / PAGE_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let stock_pages = (pages / STOCKED_PART / workers).min(MAX_STOCK_PAGES);
+        let stocks = (0..workers).map(|_| Stock::default()).collect();
+        Self { bytes, pages, free: Semaphore::new(pages), stocks, stock_pages, waiting: AtomicU64::new(0), kept }
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What attempts and kept instances have.
+    pub(crate) fn used_bytes(&self) -> u64 {
+        let stocked: usize = self.stocks.iter().map(|stock| stock.0.load(Ordering::Relaxed)).sum();
+        self.pages.saturating_sub(self.free.available_permits() + stocked) as u64 * PAGE_BYTES
+    }
+
+    /// How many attempts wait.
+    pub(crate) fn waiting(&self) -> u64 {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
+    /// What a run ends with that it is too much for.
+    pub(crate) fn used_up(&self) -> String {
+        format!("the host's memory budget of {} bytes is used up", self.bytes)
+    }
+
+    fn take(&self, worker: usize, pages: usize) -> bool {
+        self.stocks[worker].take(pages) || self.restock(worker, pages) || self.take_free(pages) || {
+            self.clear_stocks();
+            self.take_free(pages) || self.kept.iter().any(|kept| self.take_of_kept(kept, pages))
+        }
+    }
+
+    /// Takes so many pages, and a stock with them.
+    fn restock(&self, worker: usize, pages: usize) -> bool {
+        let restocked = self.stock_pages > 0 && self.take_free(self.stock_pages.saturating_add(pages));
+        if restocked {
+            self.stocks[worker].0.fetch_add(self.stock_pages, Ordering::SeqCst);
+        }
+        restocked
+    }
+
+    fn take_free(&self, pages: usize) -> bool {
+        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
+        self.free.try_acquire_many(pages).map(tokio::sync::SemaphorePermit::forget).is_ok()
+    }
+
+    /// Drops kept instances until there are so many pages.
+    fn take_of_kept(&self, kept: &Kept, pages: usize) -> bool {
+        while kept.evict() {
+            self.clear_stocks();
+            if self.take_free(pages) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn clear_stocks(&self) {
+        for stock in &self.stocks {
+            self.free.add_permits(stock.0.swap(0, Ordering::SeqCst));
+        }
+    }
+
+    fn give_back(&self, worker: usize, pages: usize) {
+        let stock = &self.stocks[worker].0;
+        let stocked = stock.fetch_add(pages, Ordering::SeqCst) + pages;
+        // Who waits counts itself before it clears the stocks, and this looks after it has added to one: one of the two sees the other.
+        if stocked > 2 * self.stock_pages || self.waiting() > 0 {
+            self.free.add_permits(stock.swap(0, Ordering::SeqCst));
+        }
+    }
+}
+
+impl Stock {
+    fn take(&self, pages: usize) -> bool {
+        let taken = self.0.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |stocked| stocked.checked_sub(pages));
+        taken.is_ok()
+    }
+}
+
+/// Pages that an attempt has, or an instance that is kept; given back when it is dropped.
+pub(crate) struct Held {
+    setup: Arc<Setup>,
+    pages: usize,
+}
+
+impl Held {
+    pub(crate) fn none(setup: &Arc<Setup>) -> Self {
+        Self { setup: Arc::clone(setup), pages: 0 }
+    }
+
+    /// As much as an attempt begins with. Waits until there is room, in order; `None` if there never is.
+    pub(crate) async fn admit(setup: &Arc<Setup>, bytes: u64, on_wait: impl FnOnce()) -> Option<Self> {
+        let budget = &setup.services.budget;
+        let pages = pages(bytes);
+        if pages > budget.pages {
+            return None;
+        }
+        let mut held = Self::none(setup);
+        // Nobody overtakes those who wait.
+        if budget.waiting() > 0 || !budget.take(setup.worker, pages) {
+            on_wait();
+            held.wait(pages).await;
+        }
+        held.pages = pages;
+        Some(held)
+    }
+
+    async fn wait(&self, pages: usize) {
+        let budget = &self.setup.services.budget;
+        let _waiting = Waiting::new(&budget.waiting);
+        budget.clear_stocks();
+        let permit = budget.free.acquire_many(u32::try_from(pages).unwrap_or(u32::MAX)).await;
+        permit.expect("the semaphore is never closed").forget();
+    }
+
+    /// Takes what is missing for so many bytes; `false` if there is not so much left.
+    pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
+        let pages = pages(bytes);
+        let missing = pages.saturating_sub(self.pages);
+        let grown = missing == 0 || self.setup.services.budget.take(self.setup.worker, missing);
+        if grown {
+            self.pages = self.pages.max(pages);
+        }
+        grown
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if self.pages > 0 {
+            self.setup.services.budget.give_back(self.setup.worker, self.pages);
+        }
+    }
+}
+
+fn pages(bytes: u64) -> usize {
+    usize::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(usize::MAX)
+}
+
+/// Counts an attempt as waiting until it is dropped.
+struct Waiting<'a>(&'a AtomicU64);
+
+impl<'a> Waiting<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(count)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGES: usize = 1 << 10;
+
+    #[test]
+    fn what_one_worker_has_in_stock_is_there_for_the_others() {
+        let budget = Budget::new(PAGES as u64 * PAGE_BYTES, 2, Vec::new());
+        assert!(budget.take(0, 1));
+        assert_eq!(budget.used_bytes(), PAGE_BYTES, "a stock is not used");
+        assert!(budget.free.available_permits() < PAGES - 1, "the first worker has a stock");
+        assert!(budget.take(1, PAGES - 1));
+        assert!(!budget.take(1, 1) && !budget.take(0, 1));
+        budget.give_back(0, 1);
+        assert!(budget.take(1, 1));
+        assert_eq!(budget.used_bytes(), PAGES as u64 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn a_budget_without_bounds_is_one_that_is_never_used_up() {
+        let budget = Budget::new(u64::MAX, 1, Vec::new());
+        assert!(budget.take(0, 1 << 20));
+        budget.give_back(0, 1 << 20);
+        assert_eq!(budget.used_bytes(), 0);
+    }
+}

@@ -1,0 +1,96 @@
+//! Instances that are kept for the next run of their task (`instance = "keep"`).
+//!
+//! A task keeps one at most, in its job, so that an edit or a deletion drops it with the job. Here is who has one, by engine, the one
+//! that was used longest ago first: those give way when runs need a place or memory.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use wasmtime::Store;
+
+use crate::load::Live;
+use crate::room::Place;
+use crate::runner::JobInner;
+use crate::state::State;
+
+/// How many instances are kept on one engine at most. Each takes about five mappings, and Linux gives a process 65,530 by default: all
+/// pools together have at most 8,000 slots, of which half may be kept, so that most is left for runs.
+const MAX_KEPT_PER_ENGINE: usize = 500;
+
+/// Of the places on an engine, kept instances take at most one in so many.
+const PLACES_PER_KEPT: u32 = 2;
+
+/// Who has a kept instance on one engine.
+pub(crate) struct Kept {
+    most: usize,
+    /// Locked for moments, by runs of tasks that keep their instances and by those that find an engine full.
+    uses: Mutex<Uses>,
+}
+
+#[derive(Default)]
+struct Uses {
+    /// By use, the oldest first.
+    jobs: BTreeMap<u64, Weak<JobInner>>,
+    count: u64,
+}
+
+/// An instance between two runs. What it holds is given back in this order.
+pub(crate) struct Idle {
+    pub(crate) store: Store<State>,
+    pub(crate) live: Live,
+    pub(crate) place: Place,
+    pub(crate) listed: Listed,
+}
+
+/// That a job has a kept instance; over when it is dropped.
+pub(crate) struct Listed {
+    kept: Arc<Kept>,
+    number: u64,
+}
+
+impl Kept {
+    /// For an engine with so many places.
+    pub(crate) fn new(places: u32) -> Arc<Self> {
+        let most = usize::try_from(places / PLACES_PER_KEPT).unwrap_or(usize::MAX).min(MAX_KEPT_PER_ENGINE);
+        Arc::new(Self { most, uses: Mutex::default() })
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.lock().jobs.len() as u64
+    }
+
+    /// Lists a job as the one that was used last. `None` where nothing may be kept.
+    pub(crate) fn list(self: &Arc<Self>, job: &Arc<JobInner>) -> Option<Listed> {
+        if self.most == 0 {
+            return None;
+        }
+        while self.lock().jobs.len() >= self.most && self.evict() {}
+        let mut uses = self.lock();
+        uses.count += 1;
+        let number = uses.count;
+        uses.jobs.insert(number, Arc::downgrade(job));
+        Some(Listed { kept: Arc::clone(self), number })
+    }
+
+    /// Drops the instance that was used longest ago. `false` if none is kept.
+    pub(crate) fn evict(&self) -> bool {
+        loop {
+            let Some((number, job)) = self.lock().jobs.pop_first() else { return false };
+            // One that is gone, or runs again, gives way by itself.
+            let idle = job.upgrade().and_then(|job| job.take_idle_if(|idle| idle.listed.number == number));
+            if idle.is_some() {
+                return true;
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        self.kept.lock().jobs.remove(&self.number);
+    }
+}
