@@ -7,6 +7,7 @@ use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::ports::Attempt;
 use wasmtime::PoolConcurrencyLimitError;
 
+use crate::grant::files;
 use crate::load::Loaded;
 use crate::report::{Broken, Ended, report};
 use crate::runner::{JobInner, Probe};
@@ -31,7 +32,7 @@ pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Inst
 /// Runs the guest once, unless the engine is full.
 async fn enter_if_room(
     loaded: &Loaded,
-    setup: &Setup,
+    setup: &Arc<Setup>,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
@@ -44,14 +45,18 @@ async fn enter_if_room(
 /// Runs the guest once on the engine that it is loaded on.
 pub(crate) async fn enter(
     loaded: &Loaded,
-    setup: &Setup,
+    setup: &Arc<Setup>,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
 ) -> Ended {
-    let mut store = store(&loaded.engine, setup, attempt, deadline, probe);
+    let wasi = match files::granted(setup).await {
+        Ok(wasi) => wasi,
+        Err(error) => return Ended { returned: Err(Broken::Instance(error)), denied: None },
+    };
+    let mut store = store(&loaded.engine, setup, attempt, deadline, probe, wasi);
     let returned = loaded.entry.call(&mut store, attempt).await;
-    Ended { returned, denied: store.data().limits.denied() }
+    store.data_mut().ended(returned)
 }
 
 /// Whether the pool ran out of something while the instance was made: one that has more memories or tables than most. The guest

@@ -16,6 +16,7 @@ use crate::config::EngineConfig;
 use crate::epoch::{Beat, EpochClock};
 use crate::error::EngineError;
 use crate::grant;
+use crate::grant::http::Tls;
 use crate::lane::SlowLane;
 use crate::linker::Linked;
 use crate::load::{Loaded, Unloaded};
@@ -85,6 +86,7 @@ impl WasmEngine {
                 secrets: config.secrets,
                 ceilings: config.ceilings,
                 own_dirs: config.own_dirs,
+                tls: Tls::default(),
             }),
         };
         Ok(Self { shared: Arc::new(shared), beats, slow_lanes, slots: engines.slots })
@@ -114,7 +116,7 @@ impl ports::Engine for WasmEngine {
         Box::pin(async move {
             let program = shared.programs.get(plugin?);
             let loaded = shared.loaded(&program, worker).await?;
-            let setup = Setup::new(spec, Arc::clone(&shared.services));
+            let setup = Arc::new(Setup::new(spec, Arc::clone(&shared.services)));
             Ok(Job::new(shared, program, loaded, setup))
         })
     }

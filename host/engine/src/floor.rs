@@ -22,6 +22,7 @@ use crate::artefact::Artefact;
 use crate::attempt::enter;
 use crate::compile::Compiler;
 use crate::error::EngineError;
+use crate::grant::http::Tls;
 use crate::linker::Linked;
 use crate::load::Loaded;
 use crate::pool::Engines;
@@ -81,7 +82,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, Fl
 
 fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     let name = TaskName::new("floor").expect("it is a name");
-    let setup = Setup::new(Arc::new(TaskSpec::new(name.clone())), services());
+    let setup = Arc::new(Setup::new(Arc::new(TaskSpec::new(name.clone())), services()));
     let attempt = Attempt {
         run_id: RunId { task: 0, key: RunKey::of(SystemClock.now()) },
         number: 1,
@@ -113,7 +114,7 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
 /// Nothing to reach: the plugin is granted nothing.
 fn services() -> Arc<Services> {
     let (key_values, secrets) = (Arc::<MemoryKeyValue>::default(), Arc::new(NoSecrets));
-    Arc::new(Services { key_values, secrets, ceilings: Ceilings::default(), own_dirs: Vec::new() })
+    Arc::new(Services { key_values, secrets, ceilings: Ceilings::default(), own_dirs: Vec::new(), tls: Tls::default() })
 }
 
 fn check(report: &RunReport) -> Result<(), FloorError> {

@@ -24,6 +24,8 @@ const MAX_MEMORIES: usize = 100;
 pub(crate) enum Limit {
     Memory,
     Table,
+    Connections,
+    ResponseBytes,
 }
 
 impl Limit {
@@ -31,6 +33,8 @@ impl Limit {
         match self {
             Self::Memory => "memory",
             Self::Table => "table",
+            Self::Connections => "connections",
+            Self::ResponseBytes => "response_bytes",
         }
     }
 }
@@ -50,6 +54,11 @@ impl Limits {
     pub(crate) fn new(memory_bytes: u64) -> Self {
         let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
         Self { memory_bytes, used_bytes: 0, growing_bytes: 0, denied: None }
+    }
+
+    /// Takes note of a limit that was hit elsewhere.
+    pub(crate) fn deny(&mut self, limit: Limit) {
+        self.denied = Some(limit);
     }
 
     /// The limit that was hit last, if one was.

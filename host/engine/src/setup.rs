@@ -7,6 +7,8 @@ use taskhost_core::key_value::KeyValue;
 use taskhost_core::ports::SecretSource;
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
 
+use crate::grant::http::Tls;
+
 /// What all tasks reach of the host, each as far as it is granted.
 pub(crate) struct Services {
     pub(crate) key_values: Arc<dyn KeyValue>,
@@ -14,6 +16,7 @@ pub(crate) struct Services {
     pub(crate) ceilings: Ceilings,
     /// Folders that are never granted, nor any that holds one of them or stands in one: the host's own.
     pub(crate) own_dirs: Vec<PathBuf>,
+    pub(crate) tls: Tls,
 }
 
 /// A task as its attempts need it.

@@ -7,11 +7,14 @@ use taskhost_core::ports::{Attempt, RunControl};
 use taskhost_core::spec::Limit;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
+use crate::grant::reach::{Reach, TooMuch};
+use crate::grant::{env, net};
 use crate::limits::{Limits, MAX_COMPONENT_HANDLES, MAX_HOST_RESOURCES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
+use crate::report::{Broken, Ended, Returned};
 use crate::runner::Probe;
 use crate::setup::Setup;
 
@@ -22,6 +25,8 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) control: Arc<RunControl>,
     pub(crate) deadline: Instant,
+    /// What it is granted, and what it was denied.
+    pub(crate) reach: Reach,
     probe: Arc<Probe>,
 }
 
@@ -30,28 +35,30 @@ pub(crate) struct State {
 #[error("the run was stopped")]
 pub(crate) struct Stopped;
 
-/// A fresh store for an attempt, with every limit set. Nothing is granted: no files, no environment, no network.
+/// A fresh store for an attempt, with every limit set and the grants of its task. `wasi` has the folders already.
 pub(crate) fn store(
     engine: &Engine,
-    setup: &Setup,
+    setup: &Arc<Setup>,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
+    mut wasi: WasiCtxBuilder,
 ) -> Store<State> {
     let output = Output::new(Arc::clone(&attempt.log));
-    let mut wasi = WasiCtx::builder();
+    let reach = Reach::new(Arc::clone(setup), Arc::clone(&attempt.log));
     wasi.arg(attempt.task.as_str())
         .args(&setup.spec.args)
         .stdout(output.stdout())
         .stderr(output.stderr())
-        .max_random_size(MAX_RANDOM_BYTES)
-        .allow_tcp(false)
-        .allow_udp(false);
+        .max_random_size(MAX_RANDOM_BYTES);
+    env::give(&mut wasi, &setup.spec);
+    net::give(&mut wasi, &reach);
     let mut state = State {
         wasi: wasi.build_p1(),
         limits: Limits::new(setup.bounds.of(Limit::MemoryBytes)),
         control: Arc::clone(&attempt.control),
         deadline,
+        reach,
         probe: Arc::clone(probe),
     };
     state.wasi.ctx().table.set_max_capacity(MAX_HOST_RESOURCES);
@@ -72,6 +79,9 @@ fn end_of_slice(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDea
     if state.control.is_stopped() {
         return Err(Stopped.into());
     }
+    if let Some(limit) = state.reach.must_end() {
+        return Err(TooMuch(limit).into());
+    }
     if state.probe.polled_for() < EPOCH {
         return Ok(UpdateDeadline::Continue(SLICE_EPOCHS));
     }
@@ -83,6 +93,19 @@ impl State {
     /// The guest is entered now.
     pub(crate) fn entering(&self) {
         self.probe.entering();
+    }
+
+    /// How the attempt ended, now that the guest came back or broke off.
+    pub(crate) fn ended(&mut self, returned: Result<Returned, Broken>) -> Ended {
+        if let Some(limit) = self.reach.limit_hit() {
+            self.limits.deny(limit);
+        }
+        let returned = match self.reach.must_end() {
+            Some(limit) => Err(Broken::Call(TooMuch(limit).into())),
+            None => returned,
+        };
+        self.reach.ended(&returned);
+        Ended { returned, denied: self.limits.denied() }
     }
 }
 
