@@ -1,7 +1,7 @@
 //! An engine with plugins in memory, and one task to run on it.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
 use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner};
-use taskhost_core::spec::{Ceilings, TaskSpec};
+use taskhost_core::spec::{Ceilings, DirGrant, Grants, Limit, TaskSpec};
 use taskhost_core::time::Time;
 use taskhost_engine::{EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
 
@@ -57,7 +57,28 @@ impl Host {
         Self::with(None, builtins)
     }
 
+    /// One where nobody may have more than this of a limit.
+    pub(crate) fn with_ceiling(limit: Limit, most: u64) -> Self {
+        let mut ceilings = Ceilings::default();
+        ceilings.set(limit, most).expect("in range");
+        Self::with_all(None, Vec::new(), ceilings, Vec::new())
+    }
+
+    /// One that keeps its own data in this folder.
+    pub(crate) fn with_own_dir(own_dir: &Path) -> Self {
+        Self::with_all(None, Vec::new(), Ceilings::default(), vec![own_dir.to_owned()])
+    }
+
     fn with(cache_dir: Option<&Path>, builtins: Vec<(String, Bytes)>) -> Self {
+        Self::with_all(cache_dir, builtins, Ceilings::default(), Vec::new())
+    }
+
+    fn with_all(
+        cache_dir: Option<&Path>,
+        builtins: Vec<(String, Bytes)>,
+        ceilings: Ceilings,
+        own_dirs: Vec<PathBuf>,
+    ) -> Self {
         let source = Arc::new(MemorySource::default());
         let engine = WasmEngine::new(EngineConfig {
             workers: 1,
@@ -67,8 +88,8 @@ impl Host {
             source: Arc::clone(&source) as Arc<dyn PluginSource>,
             key_values: Arc::new(MemoryKeyValue::default()),
             secrets: Arc::new(NoSecrets),
-            ceilings: Ceilings::default(),
-            own_dirs: Vec::new(),
+            ceilings,
+            own_dirs,
         })
         .expect("an engine");
         let runner = engine.runner(0);
@@ -126,12 +147,34 @@ pub(crate) struct Task {
     pub(crate) args: Vec<String>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) timeout: Duration,
+    pub(crate) grants: Grants,
 }
 
 impl Task {
     pub(crate) fn of(wasm: impl Into<Bytes>) -> Self {
         let name = TaskName::new("the task").expect("a name");
-        Self { wasm: wasm.into(), name, args: Vec::new(), memory_bytes: None, timeout: Duration::from_secs(60) }
+        Self { wasm: wasm.into(), name, args: Vec::new(), memory_bytes: None, timeout: Duration::from_secs(60), grants: Grants::none() }
+    }
+
+    /// The guest that reaches for what its arguments say.
+    pub(crate) fn reach(steps: &[&str]) -> Self {
+        Self::of(&include_bytes!("../../../../tests/guests/reach/reach.wasm")[..]).args(steps)
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.grants.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn dir(mut self, host: &Path, guest: &str, read_only: bool) -> Self {
+        let host = host.to_str().expect("a path of text").to_owned();
+        self.grants.dirs.push(DirGrant { host, guest: guest.to_owned(), read_only });
+        self
+    }
+
+    pub(crate) fn host(mut self, pattern: &str) -> Self {
+        self.grants.hosts.push(pattern.parse().expect(pattern));
+        self
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -158,6 +201,7 @@ impl Task {
             plugin: PluginRef::Sha256(self.sha256()),
             args: self.args.clone(),
             memory_bytes: self.memory_bytes,
+            grants: Some(Box::new(self.grants.clone())),
             ..TaskSpec::new(self.name.clone())
         }
     }

@@ -2,10 +2,13 @@
 
 mod admit;
 mod cache;
+mod files;
 mod floor;
 mod guest;
 mod host;
+mod http;
 mod kinds;
 mod lanes;
+mod network;
 mod outcomes;
 mod output;
