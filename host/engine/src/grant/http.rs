@@ -21,7 +21,7 @@ use hyper::body::Incoming;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, lookup_host};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, Sleep, timeout};
 use tokio_rustls::TlsConnector;
@@ -212,9 +212,11 @@ impl Target {
         if let Some(address) = self.address {
             return Ok(vec![SocketAddr::new(address, self.port)]);
         }
-        let found = lookup_host((self.host.as_str(), self.port))
+        let found = net
+            .resolve(&self.host)
             .await
             .map_err(|_| Error::DnsError { rcode: Some("the name does not resolve".to_owned()), info_code: None })?;
+        let found = found.into_iter().map(|address| SocketAddr::new(address, self.port));
         let (allowed, denied): (Vec<_>, Vec<_>) =
             found.partition(|address| may_reach(net.hosts(), address.ip(), self.port));
         match (&allowed[..], denied.first()) {

@@ -8,7 +8,8 @@
 //!
 //! Nothing listens: a socket is bound only to no address in particular and no port in particular, as connecting does.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +18,7 @@ use taskhost_core::spec::{self, HostMatch, HostPattern};
 use wasmtime::StoreContextMut;
 use wasmtime::component::{self, Resource};
 use wasmtime_wasi::async_trait;
-use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{
-    Host as _, HostResolveAddressStream as _, ResolveAddressStream,
-};
+use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{Host as _, ResolveAddressStream};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress, IpAddressFamily, Network};
 use wasmtime_wasi::p2::bindings::sockets::tcp::{HostTcpSocket as _, TcpSocket};
 use wasmtime_wasi::p2::bindings::sockets::tcp_create_socket::Host as _;
@@ -44,8 +43,10 @@ use crate::state::State;
 
 /// The most answers to lookups that an attempt may connect to; older ones are forgotten.
 const MAX_ANSWERS: usize = 1_000;
-/// The most lookups that an attempt has in hand at once; older ones get no more answers.
-const MAX_LOOKUPS_IN_HAND: usize = 1_000;
+/// The most lookups whose answers an attempt has not taken; older ones have no more answers.
+const MAX_LOOKUPS_IN_HAND: usize = 100;
+/// The most answers of one lookup.
+const MAX_ANSWERS_OF_A_LOOKUP: usize = 32;
 
 /// The network of one attempt.
 pub(crate) struct Net {
@@ -63,8 +64,9 @@ pub(crate) struct Net {
 /// What an attempt has looked up.
 #[derive(Default)]
 struct Names {
-    /// The names of the lookups in hand, by the handles of their streams.
-    in_hand: Vec<(u32, Arc<str>)>,
+    /// The answers that the guest has not taken, by the handles of their streams; the last one is next.
+    in_hand: Vec<(u32, Vec<IpAddr>)>,
+    /// What may be connected to, for the sake of the name that it was looked up by.
     answers: Vec<(IpAddr, Arc<str>)>,
 }
 
@@ -164,30 +166,37 @@ impl Net {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes note of a lookup whose answers come out of this stream.
-    fn looked_up(&self, stream: u32, name: String) {
+    /// Looks a name up that may be, as the machine's own programs do.
+    pub(crate) async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
+        let permit = self.setup.lookup().await;
+        let name = name.to_owned();
+        let found = tokio::task::spawn_blocking(move || {
+            // Not over before the system's call is, though the attempt may be.
+            let _permit = permit;
+            let found = (name.as_str(), 0).to_socket_addrs()?;
+            Ok(found.take(MAX_ANSWERS_OF_A_LOOKUP).map(|address| address.ip().to_canonical()).collect())
+        });
+        found.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+    }
+
+    /// Takes note of the answers to a lookup, which come out of this stream.
+    fn looked_up(&self, stream: u32, name: &str, mut answers: Vec<IpAddr>) {
         let mut names = self.names();
+        let name: Arc<str> = name.into();
+        names.answers.extend(answers.iter().map(|answer| (*answer, Arc::clone(&name))));
+        let too_many = names.answers.len().saturating_sub(MAX_ANSWERS);
+        names.answers.drain(..too_many);
         // Handles are used again.
         names.in_hand.retain(|(handle, _)| *handle != stream);
         if names.in_hand.len() == MAX_LOOKUPS_IN_HAND {
             names.in_hand.remove(0);
         }
-        names.in_hand.push((stream, name.into()));
+        answers.reverse();
+        names.in_hand.push((stream, answers));
     }
 
-    /// Whether the guest gets this answer, and may connect to it.
-    fn answered(&self, stream: u32, answer: IpAddr) -> bool {
-        let mut names = self.names();
-        let name = names.in_hand.iter().find(|(handle, _)| *handle == stream).map(|(_, name)| Arc::clone(name));
-        let answer = answer.to_canonical();
-        let Some(name) = name.filter(|_| may_hear_of(self.hosts(), answer)) else {
-            return false;
-        };
-        if names.answers.len() == MAX_ANSWERS {
-            names.answers.remove(0);
-        }
-        names.answers.push((answer, name));
-        true
+    fn next_answer(&self, stream: u32) -> Option<IpAddr> {
+        self.names().in_hand.iter_mut().find(|(handle, _)| *handle == stream).and_then(|(_, answers)| answers.pop())
     }
 }
 
@@ -209,7 +218,7 @@ pub(crate) fn may_connect_to_address(hosts: &[HostPattern], address: IpAddr, por
 
 /// Whether a name may be looked up: whether there is a port that it may be asked at.
 fn may_look_up(hosts: &[HostPattern], name: &str) -> bool {
-    if let Ok(address) = name.trim_start_matches('[').trim_end_matches(']').parse() {
+    if let Some(address) = address_in(name) {
         return hosts.iter().any(|host| may_connect_to_address(std::slice::from_ref(host), address, a_port(host)));
     }
     hosts.iter().any(|host| host.matches_name(name, a_port(host)))
@@ -281,16 +290,20 @@ pub(crate) fn add_to_linker(linker: &mut component::Linker<State>) -> wasmtime::
     )?;
 
     let mut lookup = linker.instance("wasi:sockets/ip-name-lookup@0.2.12")?;
-    lookup.func_wrap(
+    lookup.func_wrap_async(
         "resolve-addresses",
         |mut store: StoreContextMut<'_, State>, (network, name): (Resource<Network>, String)| {
-            Ok((look_up(store.data_mut(), network, name)?,))
+            Box::new(async move { Ok((look_up(store.data_mut(), network, name).await?,)) })
         },
     )?;
     lookup.func_wrap(
         "[method]resolve-address-stream.resolve-next-address",
         |mut store: StoreContextMut<'_, State>, (stream,): (Resource<ResolveAddressStream>,)| {
-            Ok((next_answer(store.data_mut(), &stream)?,))
+            let state = store.data_mut();
+            // One that is no stream traps.
+            state.ctx().table.get(&stream)?;
+            let next = state.reach.granted_net().and_then(|net| net.next_answer(stream.rep()));
+            Ok::<(Result<Option<IpAddress>, ErrorCode>,), _>((Ok(next.map(IpAddress::from)),))
         },
     )?;
 
@@ -348,7 +361,9 @@ fn code<T>(done: SocketResult<T>) -> wasmtime::Result<Result<T, ErrorCode>> {
     }
 }
 
-fn look_up(
+/// Looks a name up while the guest waits, so that it has one lookup in hand at a time, and each is bounded as all are: wasmtime's
+/// own would take a blocking thread for each, for as long as name servers that do not answer keep it.
+async fn look_up(
     state: &mut State,
     network: Resource<Network>,
     name: String,
@@ -360,41 +375,46 @@ fn look_up(
             return Ok(Err(ErrorCode::AccessDenied));
         }
     };
-    // Each is a question to another machine, and a thread until it answers.
     if !net.count(&net.lookups) {
         return Ok(Err(ErrorCode::AccessDenied));
     }
-    let stream = code(state.sockets().resolve_addresses(network, name.clone()))?;
+    let found = match address_in(&name) {
+        Some(address) => vec![address],
+        None => match net.resolve(&name).await {
+            Ok(found) => found,
+            Err(_) => return Ok(Err(ErrorCode::NameUnresolvable)),
+        },
+    };
+    // Those that the guest may not connect to are as if they were not there.
+    let (allowed, denied): (Vec<_>, Vec<_>) = found.into_iter().partition(|answer| may_hear_of(net.hosts(), *answer));
+    if let ([], Some(denied)) = (&allowed[..], denied.first()) {
+        state.reach.tell(|| {
+            format!(
+                "denied: {denied}, the address of {}, is not public; allow it with --allow-host {}",
+                quoted(&name),
+                with_port(*denied, "PORT")
+            )
+        });
+    }
+    // Only wasmtime makes its streams. The one answer that this has is never asked for.
+    let stream = code(state.sockets().resolve_addresses(network, Ipv4Addr::UNSPECIFIED.to_string()))?;
     if let Ok(stream) = &stream {
-        net.looked_up(stream.rep(), name);
+        net.looked_up(stream.rep(), &name, allowed);
     }
     Ok(stream)
 }
 
-/// The next answer that the guest may connect to. The others are as if they were not there.
-fn next_answer(
-    state: &mut State,
-    stream: &Resource<ResolveAddressStream>,
-) -> wasmtime::Result<Result<Option<IpAddress>, ErrorCode>> {
-    loop {
-        let next = code(state.sockets().resolve_next_address(Resource::new_borrow(stream.rep())))?;
-        let Ok(Some(answer)) = next else {
-            return Ok(next);
-        };
-        let ip = match answer {
-            IpAddress::Ipv4((a, b, c, d)) => IpAddr::from([a, b, c, d]),
-            IpAddress::Ipv6((a, b, c, d, e, f, g, h)) => IpAddr::from([a, b, c, d, e, f, g, h]),
-        };
-        if state.reach.granted_net().is_some_and(|net| net.answered(stream.rep(), ip)) {
-            return Ok(Ok(Some(answer)));
-        }
-        state.reach.tell(|| {
-            format!(
-                "denied: {ip}, the answer to a lookup, is no public address; allow it with --allow-host HOST:PORT, \
-                     with the address for HOST"
-            )
-        });
+/// As a pattern has it: `1.2.3.4:PORT`, `[::1]:PORT`.
+fn with_port(address: IpAddr, port: &str) -> String {
+    match address {
+        IpAddr::V4(address) => format!("{address}:{port}"),
+        IpAddr::V6(address) => format!("[{address}]:{port}"),
     }
+}
+
+/// The address that a guest wrote in place of a name.
+fn address_in(name: &str) -> Option<IpAddr> {
+    name.strip_prefix('[').and_then(|name| name.strip_suffix(']')).unwrap_or(name).parse().ok()
 }
 
 /// What comes in over a connection, counted.

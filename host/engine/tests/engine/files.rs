@@ -58,7 +58,8 @@ fn with_files(path: &str, body: &str) -> String {
             (func $set_times (param i32 i32 i32 i32 i64 i64 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_sizes_get" (func $environ_sizes_get (param i32 i32) (result i32)))
         (import "wasi_snapshot_preview1" "environ_get" (func $environ_get (param i32 i32) (result i32)))"#;
-    let data = format!(r#"(memory (export "memory") 2) (data (i32.const 2048) "{path}") (data (i32.const 3000) "new")"#);
+    let data =
+        format!(r#"(memory (export "memory") 2) (data (i32.const 2048) "{path}") (data (i32.const 3000) "new")"#);
     preview1(body).replacen("(module", imports, 1).replacen(r#"(memory (export "memory") 2)"#, &data, 1)
 }
 
@@ -114,7 +115,10 @@ async fn a_preview_1_guest_stays_in_its_folder_and_opens_files_and_folders_only(
             let (code, lines) = exit_code(&task).await;
             assert_eq!(code, Some(NOT_PERMITTED), "{path} {flags} {rights}");
             let kind = if path == "pipe" { "neither a file nor a folder" } else { "leads out of the granted folder" };
-            assert!(lines[0].starts_with(&format!("host: denied: opening `{path}`")) && lines[0].contains(kind), "{lines:?}");
+            assert!(
+                lines[0].starts_with(&format!("host: denied: opening `{path}`")) && lines[0].contains(kind),
+                "{lines:?}"
+            );
         }
     }
     let slash = Task::of(opener("file/", 0, READ)).dir(&data, "/data", false);
@@ -190,7 +194,8 @@ async fn a_component_changes_nothing_in_a_folder_that_is_read_only() {
         ["truncate", "set-size", "rename", "unlink", "symlink-new", "link", "set-times", "mkdir-new", "rmdir-inner"];
     let mut all = vec!["write", "new", "x", "append", "file", "x"];
     for change in changes {
-        let (how, path) = change.split_once('-').filter(|(_, path)| ["new", "inner"].contains(path)).unwrap_or((change, "file"));
+        let (how, path) =
+            change.split_once('-').filter(|(_, path)| ["new", "inner"].contains(path)).unwrap_or((change, "file"));
         all.extend(["change", how, path]);
     }
     let lines = steps(&data, true, &all).await;
@@ -205,7 +210,8 @@ async fn a_component_changes_nothing_in_a_folder_that_is_read_only() {
 async fn a_folder_that_may_be_written_is_written() {
     let folder = folder();
     let data = folder.path().join("data");
-    let lines = steps(&data, false, &["write", "new", "a text", "change", "rename", "new", "change", "mkdir", "more"]).await;
+    let lines =
+        steps(&data, false, &["write", "new", "a text", "change", "rename", "new", "change", "mkdir", "more"]).await;
     assert_eq!(lines, ["stdout: write: done", "stdout: change: done", "stdout: change: done"]);
     assert_eq!(fs::read_to_string(data.join("new.other")).expect("it is there"), "a text");
 }

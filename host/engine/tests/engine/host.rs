@@ -153,7 +153,14 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn of(wasm: impl Into<Bytes>) -> Self {
         let name = TaskName::new("the task").expect("a name");
-        Self { wasm: wasm.into(), name, args: Vec::new(), memory_bytes: None, timeout: Duration::from_secs(60), grants: Grants::none() }
+        Self {
+            wasm: wasm.into(),
+            name,
+            args: Vec::new(),
+            memory_bytes: None,
+            timeout: Duration::from_secs(60),
+            grants: Grants::none(),
+        }
     }
 
     /// The guest that reaches for what its arguments say.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use taskhost_core::outcome::Outcome;
+use taskhost_core::ports::Engine;
 use taskhost_core::spec::Limit;
 
 use crate::host::{Host, Task, texts};
@@ -93,7 +94,10 @@ async fn a_request_goes_where_a_host_is_granted() {
     let by_name = format!("http://localhost:{port}/host");
     let task = Task::reach(&["get", &by_name, "get", &server.url("/a?b")]).host(&format!("localhost:{port}"));
     // By a name and by the address that it names.
-    assert_eq!(lines_of(task).await, [format!("stdout: get: 200 host: localhost:{port}"), "stdout: get: 200 /a?b".to_owned()]);
+    assert_eq!(
+        lines_of(task).await,
+        [format!("stdout: get: 200 host: localhost:{port}"), "stdout: get: 200 /a?b".to_owned()]
+    );
     let head = server.next_seen();
     assert!(head.starts_with("GET /host HTTP/1.1\r\n"), "{head}");
 }
@@ -139,9 +143,16 @@ async fn a_guest_that_spun_into_the_slow_lane_goes_on_with_requests() {
     let (one, two) = (server.url("/one"), server.url("/two"));
     let (host, grant) = (Host::new(), server.address.to_string());
     let task = Task::reach(&["get", &one, "spin-ms", "50", "get", &two, "tcp", &grant, "GET /three HTTP/1.0\r\n\r\n"]);
-    let (report, lines) = host.run(&task.host(&grant)).await;
+    let started = host.start(&task.host(&grant)).await;
+    let moved = async {
+        while host.engine.stats().slow_lane == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let (report, moved) = tokio::join!(started.run, tokio::time::timeout(Duration::from_secs(10), moved));
     assert_eq!(report.outcome, Outcome::Success);
-    let lines = texts(&lines);
+    assert!(moved.is_ok(), "it stayed in the fast lane");
+    let lines = texts(&started.log.tail(0, usize::MAX));
     assert_eq!(lines[..3], ["stdout: get: 200 /one", "stdout: spin-ms: done", "stdout: get: 200 /two"]);
     assert!(lines.last().is_some_and(|line| line.ends_with("/three")), "{lines:?}");
 }

@@ -72,7 +72,9 @@ async fn sockets_connect_nowhere_else() {
 
 #[tokio::test]
 async fn nothing_listens() {
-    let lines = lines_of(Task::reach(&["listen", "127.0.0.1:0", "listen", "0.0.0.0:0", "listen", "0.0.0.0:80"]).host("*:*")).await;
+    let lines =
+        lines_of(Task::reach(&["listen", "127.0.0.1:0", "listen", "0.0.0.0:0", "listen", "0.0.0.0:80"]).host("*:*"))
+            .await;
     assert_eq!(lines[0], "host: denied: listening at 127.0.0.1:0; plugins connect, and nothing connects to them");
     assert_eq!(lines[1..], ["stdout: listen failed: access-denied"; 3].map(str::to_owned));
 }
@@ -93,8 +95,10 @@ async fn a_name_is_looked_up_where_it_is_granted_and_leads_where_its_address_is(
     assert!(lines[0].starts_with("host: denied: looking up localhost;"), "{lines:?}");
 
     // Every name may be looked up, and the answers are the host's own network.
-    let lines = lines_of(Task::reach(&["look-up", "localhost", "look-up", "127.0.0.1", "tcp", &by_name, "x"]).host("*:*")).await;
-    assert!(lines[0].contains("the answer to a lookup, is no public address"), "{lines:?}");
+    let lines =
+        lines_of(Task::reach(&["look-up", "localhost", "look-up", "127.0.0.1", "tcp", &by_name, "x"]).host("*:*"))
+            .await;
+    assert!(lines[0].contains("the address of `localhost`, is not public; allow it with --allow-host"), "{lines:?}");
     assert_eq!(lines[1], "stdout: look-up: []");
     assert_eq!(lines[2], "stdout: look-up failed: access-denied");
     assert_eq!(lines[3], "stdout: tcp failed: no address");
@@ -117,7 +121,11 @@ async fn an_attempt_that_receives_too_much_ends() {
     let (tcp, udp) = (tcp_server(200_000).to_string(), udp_server().to_string());
     let host = Host::with_ceiling(Limit::ResponseBytes, 100_000);
     let (report, lines) = host.run(&Task::reach(&["tcp", &tcp, "x"]).host(&tcp)).await;
-    assert_eq!((report.outcome, report.detail.as_deref()), (Outcome::LimitExceeded, Some("response_bytes")), "{lines:?}");
+    assert_eq!(
+        (report.outcome, report.detail.as_deref()),
+        (Outcome::LimitExceeded, Some("response_bytes")),
+        "{lines:?}"
+    );
     let host = Host::with_ceiling(Limit::ResponseBytes, 3);
     let (report, _) = host.run(&Task::reach(&["udp", &udp, "four"]).host(&udp)).await;
     assert_eq!((report.outcome, report.detail.as_deref()), (Outcome::LimitExceeded, Some("response_bytes")));
