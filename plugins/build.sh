@@ -20,6 +20,7 @@ rust_plugins=(
     "examples/rust-heartbeat examples/rust-heartbeat/heartbeat.wasm"
     "tests/guests/probe tests/guests/probe/probe.wasm"
     "tests/guests/hostile tests/guests/hostile/hostile.wasm"
+    "tests/guests/reach tests/guests/reach/reach.wasm"
 )
 # What is built by a script of its own, which takes the file to write: script, where the finished plugin stands.
 c_plugins=(
@@ -40,6 +41,8 @@ behaviours=(
     "tests/guests/probe/probe.wasm fail no disk"
     "tests/guests/probe/probe.wasm print-error a b"
     "tests/guests/probe/probe.wasm calls"
+    "tests/guests/reach/reach.wasm"
+    "tests/guests/reach/reach.wasm dirs env look-up example.com"
 )
 
 main() {

@@ -490,6 +490,9 @@ fn task_name(name: &str) -> Result<TaskName, TaskError> {
     TaskName::new(name).map_err(|error| TaskError::Spec(error.into()))
 }
 
+/// How long the end of a worker waits for what its guests left on blocking threads.
+const BLOCKING_PATIENCE: Duration = Duration::from_secs(1);
+
 fn spawn_worker<E: Engine, C: Clock>(
     number: usize,
     engine: &Arc<E>,
@@ -502,9 +505,11 @@ fn spawn_worker<E: Engine, C: Clock>(
         // The default event interval of 61 gave honest tasks 64 ms of lateness beside one spinner.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().event_interval(1).build();
         match runtime {
-            Ok(runtime) => runtime.block_on(async {
-                Worker::new(engine.runner(number), clock, shared).work(commands).await;
-            }),
+            Ok(runtime) => {
+                runtime.block_on(Worker::new(engine.runner(number), clock, shared).work(commands));
+                // Dropping it would wait for every call that blocks on a file or a name server.
+                runtime.shutdown_timeout(BLOCKING_PATIENCE);
+            }
             Err(error) => tracing::error!(%error, "failed to start a worker's runtime"),
         }
     };

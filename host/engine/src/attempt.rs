@@ -7,8 +7,11 @@ use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::ports::Attempt;
 use taskhost_core::spec::{InstancePolicy, Limit};
 use wasmtime::{PoolConcurrencyLimitError, Store};
+use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::budget::Held;
+use crate::grant::files;
+use crate::grant::reach::TooMuch;
 use crate::keep::Idle;
 use crate::load::{Live, Loaded};
 use crate::report::{Broken, Ended, Returned, report};
@@ -50,8 +53,12 @@ async fn call_fresh(
         let detail = format!("its first memory is too much: {}", job.setup.services.budget.used_up());
         return Some(RunReport::of(Outcome::HostError).with_detail(&detail));
     };
+    let wasi = match files::granted(&job.setup).await {
+        Ok(wasi) => wasi,
+        Err(error) => return Some(RunReport::of(Outcome::HostError).with_detail(&format!("{error:#}"))),
+    };
     let place = loaded.room.take()?;
-    let (ended, store, live) = enter(loaded, &job.setup, held, attempt, deadline, probe).await;
+    let (ended, store, live) = enter(loaded, &job.setup, (held, wasi), attempt, deadline, probe).await;
     if is_full(&ended) {
         // What is kept may have more than its share of the pool.
         loaded.room.kept.evict();
@@ -86,16 +93,16 @@ async fn call_again(
     report
 }
 
-/// Runs the guest once on the engine that it is loaded on.
+/// Runs the guest once on the engine that it is loaded on, with the memory and the folders that it begins with.
 pub(crate) async fn enter(
     loaded: &Loaded,
     setup: &Arc<Setup>,
-    held: Held,
+    begins_with: (Held, WasiCtxBuilder),
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
 ) -> (Ended, Store<State>, Option<Live>) {
-    let mut store = store(&loaded.engine, setup, held, attempt, deadline, probe);
+    let mut store = store(&loaded.engine, setup, begins_with, attempt, deadline, probe);
     let live = match loaded.entry.instantiate(&mut store).await {
         Ok(live) => live,
         Err(error) => return (ended(Err(Broken::Instance(error)), &mut store), store, None),
@@ -111,7 +118,14 @@ async fn call(live: &Live, store: &mut Store<State>, attempt: &Attempt) -> Resul
 
 /// What came of a call, with the limits that have to do with it.
 fn ended(mut returned: Result<Returned, Broken>, store: &mut Store<State>) -> Ended {
-    let limits = &mut store.data_mut().limits;
+    let State { limits, reach, .. } = store.data_mut();
+    if let Some(limit) = reach.limit_hit() {
+        limits.deny(limit);
+    }
+    if let Some(limit) = reach.must_end() {
+        returned = Err(Broken::Call(TooMuch(limit).into()));
+    }
+    reach.ended(&returned);
     match &mut returned {
         Ok(returned) => {
             if returned.cut(limits.setup().bounds.count(Limit::ResultBytes)) {

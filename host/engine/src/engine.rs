@@ -18,6 +18,7 @@ use crate::epoch::{Beat, EpochClock};
 use crate::error::EngineError;
 use crate::grant;
 use crate::keep::Kept;
+use crate::grant::http::Tls;
 use crate::lane::SlowLane;
 use crate::limits::Hits;
 use crate::linker::Linked;
@@ -97,6 +98,7 @@ impl WasmEngine {
                 own_dirs: config.own_dirs,
                 budget: Budget::new(config.memory_budget_bytes, workers, kept),
                 hits: Hits::default(),
+                tls: Tls::default(),
             }),
         };
         Ok(Self { shared: Arc::new(shared), beats, slow_lanes, slots: engines.slots })

@@ -14,6 +14,8 @@ use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
 use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
 
+use wasmtime_wasi::WasiCtx;
+
 use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
 use crate::artefact::Artefact;
@@ -101,8 +103,8 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
         while start.elapsed() < wall {
             for _ in 0..BATCH {
                 let now = Instant::now();
-                let (held, probe) = (Held::none(&setup), Probe::new(now));
-                let (ended, ..) = enter(loaded, &setup, held, &attempt, now + DEFAULT_TIMEOUT, &probe).await;
+                let (begins_with, probe) = ((Held::none(&setup), WasiCtx::builder()), Probe::new(now));
+                let (ended, ..) = enter(loaded, &setup, begins_with, &attempt, now + DEFAULT_TIMEOUT, &probe).await;
                 check(&report(ended))?;
             }
             attempts += BATCH;

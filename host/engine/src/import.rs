@@ -69,6 +69,8 @@ const WASI_INTERFACES: &[&str] = &[
     "wasi:clocks/wall-clock",
     "wasi:filesystem/preopens",
     "wasi:filesystem/types",
+    "wasi:http/outgoing-handler",
+    "wasi:http/types",
     "wasi:io/error",
     "wasi:io/poll",
     "wasi:io/streams",
@@ -126,9 +128,12 @@ mod tests {
     #[test]
     fn any_patch_version_of_wasi_0_2_is_served_and_nothing_else() {
         assert!(has_interface("wasi:io/streams@0.2.0") && has_interface("wasi:io/streams@0.2.99"));
-        for name in
-            ["wasi:io/streams@0.3.0", "wasi:io/streams", "wasi:http/types@0.2.0", "taskhost:plugin/context@0.2.0"]
-        {
+        for name in [
+            "wasi:io/streams@0.3.0",
+            "wasi:io/streams",
+            "wasi:http/incoming-handler@0.2.0",
+            "taskhost:plugin/context@0.2.0",
+        ] {
             assert!(!has_interface(name), "{name}");
         }
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use rustix::process::setpriority_process;
@@ -26,6 +27,9 @@ const NICENESS: i32 = 10;
 
 /// Every turn looks at timers and wake-ups, and then at what is over: with tokio's default of 61, a stop would wait for 61 slices.
 const EVENT_INTERVAL: u32 = 1;
+
+/// How long the end of the lane waits for what its guests left on blocking threads.
+const BLOCKING_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How many runs in a row must end within a slice before a task that was slow starts in the fast lane again.
 const QUICK_RUNS: u8 = 3;
@@ -80,6 +84,8 @@ impl SlowLane {
             .spawn(move || {
                 lower_priority();
                 runtime.block_on(work(runs, beat, count));
+                // Dropping it would wait for every call that blocks on a file or a name server.
+                runtime.shutdown_timeout(BLOCKING_PATIENCE);
             })
             .map_err(failed)?;
         Ok(Self { queue: Some(queue), running, thread: Some(thread) })

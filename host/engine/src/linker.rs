@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::{Engine, component};
 use wasmtime_wasi::I32Exit;
 
+use crate::grant;
 use crate::room::Room;
 use crate::state::State;
 use crate::wit::v0_1_0;
@@ -25,13 +26,23 @@ impl Linked {
     pub(crate) fn new(engine: Engine, room: Arc<Room>) -> wasmtime::Result<Self> {
         let mut components = component::Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut components)?;
         v0_1_0::add_to_linker(&mut components)?;
+        // What is granted is checked, and what is denied is told, before wasmtime's own functions are reached.
+        components.allow_shadowing(true);
+        grant::env::add_to_linker(&mut components)?;
+        grant::files::add_to_linker(&mut components)?;
+        grant::net::add_to_linker(&mut components)?;
+        components.allow_shadowing(false);
 
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut State| &mut state.wasi)?;
         // wasmtime's own makes a trap of exit codes from 126 up; a shell's programs use them.
         modules.allow_shadowing(true);
         modules.func_wrap(PREVIEW1, "proc_exit", |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) })?;
+        grant::env::add_to_preview1_linker(&mut modules)?;
+        grant::files::add_to_preview1_linker(&mut modules)?;
+        grant::net::add_to_preview1_linker(&mut modules)?;
         modules.allow_shadowing(false);
         Ok(Self { engine, components, modules, room })
     }

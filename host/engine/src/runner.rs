@@ -59,8 +59,7 @@ pub(crate) struct JobInner {
 
 impl Job {
     pub(crate) fn new(shared: Arc<Shared>, program: Arc<Program>, loaded: Arc<Loaded>, setup: Setup) -> Self {
-        let lane = LaneHint::new(loaded.big);
-        let setup = Arc::new(setup);
+        let (lane, setup) = (LaneHint::new(loaded.big), Arc::new(setup));
         Self(Arc::new(JobInner { shared, program, loaded, setup, lane, idle: Mutex::new(None) }))
     }
 }

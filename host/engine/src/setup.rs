@@ -1,13 +1,15 @@
 //! What the attempts of a task start from: its definition, the limits in force, and what they may reach of the host.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::ports::{NoSecrets, SecretSource};
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::budget::Budget;
+use crate::grant::http::Tls;
 use crate::limits::Hits;
 use crate::output::LogRate;
 
@@ -20,6 +22,7 @@ pub(crate) struct Services {
     pub(crate) own_dirs: Vec<PathBuf>,
     pub(crate) budget: Budget,
     pub(crate) hits: Hits,
+    pub(crate) tls: Tls,
 }
 
 impl Services {
@@ -32,6 +35,7 @@ impl Services {
             own_dirs: Vec::new(),
             budget: Budget::new(memory_budget_bytes, 1, Vec::new()),
             hits: Hits::default(),
+            tls: Tls::default(),
         }
     }
 }
@@ -45,12 +49,24 @@ pub(crate) struct Setup {
     pub(crate) services: Arc<Services>,
     /// The worker that runs it.
     pub(crate) worker: usize,
+    /// Turns to look a name up; made by the first that does.
+    lookups: OnceLock<Arc<Semaphore>>,
 }
+
+/// The most names that a task looks up at once, over all its attempts. Each takes a blocking thread, for as long as name servers that do
+/// not answer keep it.
+const MAX_LOOKUPS_AT_ONCE: usize = 4;
 
 impl Setup {
     pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>, worker: usize) -> Self {
         let bounds = Bounds(LIMITS.map(|rule| services.ceilings.limit(&spec, rule.limit).unwrap_or(u64::MAX)));
-        Self { spec, bounds, log_rate: LogRate::default(), services, worker }
+        Self { spec, bounds, log_rate: LogRate::default(), services, worker, lookups: OnceLock::new() }
+    }
+
+    /// Waits for a turn to look a name up. `None` never, as nobody closes the semaphore.
+    pub(crate) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
+        let turns = self.lookups.get_or_init(|| Arc::new(Semaphore::new(MAX_LOOKUPS_AT_ONCE)));
+        Arc::clone(turns).acquire_owned().await.ok()
     }
 }
 

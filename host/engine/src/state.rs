@@ -7,10 +7,12 @@ use taskhost_core::ports::{Attempt, RunControl};
 use taskhost_core::spec::Limit;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
-use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 
 use crate::budget::Held;
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
+use crate::grant::reach::{Reach, TooMuch};
+use crate::grant::{env, net};
 use crate::limits::{Limits, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::runner::Probe;
@@ -24,6 +26,8 @@ pub(crate) struct State {
     pub(crate) control: Arc<RunControl>,
     pub(crate) deadline: Instant,
     output: Arc<Output>,
+    /// What it is granted, and what it was denied.
+    pub(crate) reach: Reach,
     probe: Arc<Probe>,
 }
 
@@ -32,30 +36,31 @@ pub(crate) struct State {
 #[error("the run was stopped")]
 pub(crate) struct Stopped;
 
-/// A fresh store for an attempt, with every limit set. Nothing is granted: no files, no environment, no network.
+/// A fresh store for an attempt, with every limit set and the grants of its task; the folders are there already.
 pub(crate) fn store(
     engine: &Engine,
     setup: &Arc<Setup>,
-    held: Held,
+    (held, mut wasi): (Held, WasiCtxBuilder),
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
 ) -> Store<State> {
     let output = Output::new(setup, &attempt.log);
-    let mut wasi = WasiCtx::builder();
+    let reach = Reach::new(Arc::clone(setup), Arc::clone(&attempt.log));
     wasi.arg(attempt.task.as_str())
         .args(&setup.spec.args)
         .stdout(output.stdout())
         .stderr(output.stderr())
-        .max_random_size(MAX_RANDOM_BYTES)
-        .allow_tcp(false)
-        .allow_udp(false);
+        .max_random_size(MAX_RANDOM_BYTES);
+    env::give(&mut wasi, &setup.spec);
+    net::give(&mut wasi, &reach);
     let mut state = State {
         wasi: wasi.build_p1(),
         limits: Limits::new(setup, held),
         control: Arc::clone(&attempt.control),
         deadline,
         output,
+        reach,
         probe: Arc::clone(probe),
     };
     let handles = setup.bounds.count(Limit::Handles);
@@ -82,6 +87,9 @@ fn end_of_slice(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDea
     if state.control.is_stopped() {
         return Err(Stopped.into());
     }
+    if let Some(limit) = state.reach.must_end() {
+        return Err(TooMuch(limit).into());
+    }
     if state.probe.polled_for() < EPOCH {
         return Ok(UpdateDeadline::Continue(SLICE_EPOCHS));
     }
@@ -93,6 +101,7 @@ impl State {
     /// The next attempt of a kept instance begins. What the guest holds stays its own, and so do its arguments and what it was granted.
     pub(crate) fn begin_again(&mut self, attempt: &Attempt, deadline: Instant, probe: &Arc<Probe>) {
         self.limits.begin_again();
+        self.reach.begin_again();
         self.control = Arc::clone(&attempt.control);
         self.deadline = deadline;
         self.probe = Arc::clone(probe);

@@ -14,7 +14,7 @@ use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
 use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner};
 use taskhost_core::schedule::Zone;
-use taskhost_core::spec::{Ceilings, Limit, SpecPatch, TaskSpec};
+use taskhost_core::spec::{Ceilings, DirGrant, Grants, Limit, SpecPatch, TaskSpec};
 use taskhost_core::time::Time;
 use taskhost_engine::{CompilerConfig, EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
 
@@ -70,6 +70,16 @@ impl Host {
     /// One whose guests may have so much memory, all together.
     pub(crate) fn with_budget(memory_budget_bytes: u64) -> Self {
         Self::with(|config| config.memory_budget_bytes = memory_budget_bytes)
+    }
+
+    /// One where nobody may have more than this of a limit.
+    pub(crate) fn with_ceiling(limit: Limit, most: u64) -> Self {
+        Self::with(|config| config.ceilings.set(limit, most).expect("in range"))
+    }
+
+    /// One that keeps its own data in this folder.
+    pub(crate) fn with_own_dir(own_dir: &Path) -> Self {
+        Self::with(|config| config.own_dirs = vec![own_dir.to_owned()])
     }
 
     fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
@@ -152,6 +162,7 @@ pub(crate) struct Task {
     pub(crate) timeout: Duration,
     pub(crate) limits: BTreeMap<String, u64>,
     pub(crate) keep: bool,
+    pub(crate) grants: Grants,
 }
 
 impl Task {
@@ -165,7 +176,29 @@ impl Task {
             timeout: Duration::from_secs(60),
             limits: BTreeMap::new(),
             keep: false,
+            grants: Grants::none(),
         }
+    }
+
+    /// The guest that reaches for what its arguments say.
+    pub(crate) fn reach(steps: &[&str]) -> Self {
+        Self::of(&include_bytes!("../../../../tests/guests/reach/reach.wasm")[..]).args(steps)
+    }
+
+    pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
+        self.grants.env.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    pub(crate) fn dir(mut self, host: &Path, guest: &str, read_only: bool) -> Self {
+        let host = host.to_str().expect("a path of text").to_owned();
+        self.grants.dirs.push(DirGrant { host, guest: guest.to_owned(), read_only });
+        self
+    }
+
+    pub(crate) fn host(mut self, pattern: &str) -> Self {
+        self.grants.hosts.push(pattern.parse().expect(pattern));
+        self
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -203,6 +236,7 @@ impl Task {
             plugin: PluginRef::Sha256(self.sha256()),
             args: self.args.clone(),
             memory_bytes: self.memory_bytes,
+            grants: Some(Box::new(self.grants.clone())),
             ..TaskSpec::new(self.name.clone())
         };
         let patch = SpecPatch {
