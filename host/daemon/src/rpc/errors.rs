@@ -169,6 +169,7 @@ mod tests {
             TaskError::Plugin(PluginError::NotBuiltin { name: "x".to_owned(), known: "`ticker`".to_owned() }),
             TaskError::Plugin(PluginError::Damaged(Sha256([0xab; 32]))),
             TaskError::Plugin(PluginError::Host("the compiler was killed".to_owned())),
+            TaskError::Plugin(PluginError::Busy("512 MiB of plugins wait to be compiled already".to_owned())),
             TaskError::PluginInUse { plugin: Sha256([0xab; 32]), tasks: 2, example: name },
             TaskError::Store(StoreError::Full("no space left".to_owned())),
             TaskError::Store(StoreError::Failed("input/output error".to_owned())),
