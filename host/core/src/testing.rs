@@ -35,7 +35,8 @@ impl Clock for TestClock {
     }
 }
 
-/// A guest does what its arguments say: `fail`, `sleep 5s`, `sleep-cancellable 5s`, `block`, `print TEXT`; it succeeds without any.
+/// A guest does what its arguments say: `fail`, `sleep 5s`, `sleep-cancellable 5s`, `block`, `print TEXT`; it succeeds without
+/// any.
 #[derive(Default)]
 pub(crate) struct FakeRunner {
     pub started: Arc<Mutex<Vec<RunId>>>,
