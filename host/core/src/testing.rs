@@ -35,7 +35,8 @@ impl Clock for TestClock {
     }
 }
 
-/// A guest does what its arguments say: `fail`, `sleep 5s`, `sleep-cancellable 5s`, `print TEXT`; it succeeds without any.
+/// A guest does what its arguments say: `fail`, `sleep 5s`, `sleep-cancellable 5s`, `block`, `print TEXT`; it succeeds without
+/// any.
 #[derive(Default)]
 pub(crate) struct FakeRunner {
     pub started: Arc<Mutex<Vec<RunId>>>,
@@ -65,6 +66,18 @@ impl Runner for FakeRunner {
                         tokio::time::sleep(Duration::from_millis(10)).await;
                     }
                     entered(Outcome::Success)
+                }
+                ["block"] => {
+                    // As a call to a disk that hangs: it never ends, and nothing stops it.
+                    let call = tokio::task::spawn_blocking(|| {
+                        loop {
+                            std::thread::park();
+                        }
+                    });
+                    tokio::select! {
+                        _ = call => entered(Outcome::Success),
+                        () = attempt.control.stopped() => entered(Outcome::Cancelled),
+                    }
                 }
                 ["print", text] => {
                     attempt.log.push(Stream::Stdout, text.as_bytes(), false);

@@ -53,8 +53,8 @@ pub(crate) struct Setup {
     lookups: OnceLock<Arc<Semaphore>>,
 }
 
-/// The most names that a task looks up at once, over all its attempts. Each takes a blocking thread, for as long as name servers that do
-/// not answer keep it.
+/// The most names that a task looks up at once, over all its attempts. Each takes a blocking thread, for as long as name servers
+/// that do not answer keep it.
 const MAX_LOOKUPS_AT_ONCE: usize = 4;
 
 impl Setup {

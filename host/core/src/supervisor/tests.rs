@@ -269,6 +269,15 @@ async fn a_shutdown_stops_what_does_not_end_in_the_grace_and_keeps_its_outcome()
 }
 
 #[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_call_that_blocks_for_ever() {
+    let supervisor = start(&Arc::default()).await;
+    add(&supervisor, "a", &["block"]).await;
+    supervisor.run("a", false, None).await.expect("it starts");
+    let shutdown = supervisor.shutdown(sleep(Duration::from_millis(20)));
+    tokio::time::timeout(Duration::from_secs(20), shutdown).await.expect("it ends").expect("a clean end");
+}
+
+#[tokio::test]
 async fn a_bad_name_is_refused_with_what_is_wrong() {
     let supervisor = start(&Arc::default()).await;
     for name in ["", "../x", "a\0b", "p\u{430}ypal"] {

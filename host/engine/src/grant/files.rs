@@ -1,10 +1,11 @@
 //! Folders of the host, with what a guest may do in them.
 //!
-//! - **A folder is opened anew for every attempt**, so that one that was replaced is seen, on a thread that may block. Its path goes
-//!   through no symbolic link, when it is granted and ever after: a guest that may write in a folder may plant a link there, and
-//!   a grant below that folder would hand it what the link points to, one attempt later.
-//! - **The host's own folders are never granted**, nor `/proc`, `/sys` and `/dev`: what is in there looks like files and is the host's
-//!   process or machine. One of those below a granted folder is not noticed; whoever grants a whole system grants that too.
+//! - **A folder is opened anew for every attempt**, so that one that was replaced is seen, on a thread that may block. Its path
+//!   goes through no symbolic link, when it is granted and ever after: a guest that may write in a folder may plant a link
+//!   there, and a grant below that folder would hand it what the link points to, one attempt later.
+//! - **The host's own folders are never granted**, nor `/proc`, `/sys` and `/dev`: what is in there looks like files and is the
+//!   host's process or machine. One of those below a granted folder is not noticed; whoever grants a whole system grants that
+//!   too.
 //! - **A guest stays in its folder** by `openat2` with `RESOLVE_BENEATH` (wasmtime-wasi's work), whatever links and `..` say.
 //! - **Only files and folders are opened.** Opening or reading a named pipe or a device may block for ever, and the thread with it.
 //!   The kind is looked at before, which leaves a race: somebody who replaces the file in between. No guest can make a pipe

@@ -1,7 +1,7 @@
 //! HTTP, as far as hosts are granted: `wasi:http` with requests that the host makes.
 //!
-//! Every request is checked, so those are that follow a redirect, which guests do themselves. A name is resolved once, its addresses
-//! are checked, and only those are connected to: no second lookup that could answer otherwise. Each request has a
+//! Every request is checked, so those are that follow a redirect, which guests do themselves. A name is resolved once, its
+//! addresses are checked, and only those are connected to: no second lookup that could answer otherwise. Each request has a
 //! connection of its own, HTTP/1.1, driven on the runtime where the guest asked and closed when the attempt ends.
 
 use std::future::Future;

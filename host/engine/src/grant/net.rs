@@ -348,7 +348,8 @@ pub(crate) fn add_to_linker(linker: &mut component::Linker<State>) -> wasmtime::
     Ok(())
 }
 
-/// Preview 1 has functions for sockets and none that makes one. wasmtime's own write to the host's log, as often as a guest likes.
+/// Preview 1 has functions for sockets and none that makes one. wasmtime's own write to the host's log, as often as a guest
+/// likes.
 pub(crate) fn add_to_preview1_linker(linker: &mut wasmtime::Linker<State>) -> wasmtime::Result<()> {
     linker.func_wrap(PREVIEW1, "sock_accept", |_: i32, _: i32, _: i32| NO_SOCKET)?;
     linker.func_wrap(PREVIEW1, "sock_recv", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NO_SOCKET)?;

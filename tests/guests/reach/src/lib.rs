@@ -1,5 +1,5 @@
-//! Reaches for files, names, sockets and HTTP, one step after the other as its arguments say, and prints what came of each. A step is
-//! a verb and what it takes; a step that fails prints the error's code, and the next one goes on.
+//! Reaches for files, names, sockets and HTTP, one step after the other as its arguments say, and prints what came of each. A
+//! step is a verb and what it takes; a step that fails prints the error's code, and the next one goes on.
 
 use std::fmt::Debug;
 
