@@ -19,6 +19,7 @@ rust_plugins=(
     "plugins/ticker plugins/ticker/ticker.wasm"
     "examples/rust-heartbeat examples/rust-heartbeat/heartbeat.wasm"
     "tests/guests/probe tests/guests/probe/probe.wasm"
+    "tests/guests/keeper tests/guests/keeper/keeper.wasm"
 )
 # What is built by a script of its own, which takes the file to write: script, where the finished plugin stands.
 c_plugins=(

@@ -81,7 +81,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, Fl
 
 fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     let name = TaskName::new("floor").expect("it is a name");
-    let setup = Setup::new(Arc::new(TaskSpec::new(name.clone())), services());
+    let setup = Arc::new(Setup::new(Arc::new(TaskSpec::new(name.clone())), services()));
     let attempt = Attempt {
         run_id: RunId { task: 0, key: RunKey::of(SystemClock.now()) },
         number: 1,
@@ -101,7 +101,8 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
         while start.elapsed() < wall {
             for _ in 0..BATCH {
                 let now = Instant::now();
-                let report = report(enter(loaded, &setup, &attempt, now + DEFAULT_TIMEOUT, &Probe::new(now)).await);
+                let report =
+                    report(enter(loaded, &setup, None, &attempt, now + DEFAULT_TIMEOUT, &Probe::new(now)).await);
                 check(&report)?;
             }
             attempts += BATCH;

@@ -24,6 +24,7 @@ const MAX_MEMORIES: usize = 100;
 pub(crate) enum Limit {
     Memory,
     Table,
+    KvBytes,
 }
 
 impl Limit {
@@ -31,6 +32,7 @@ impl Limit {
         match self {
             Self::Memory => "memory",
             Self::Table => "table",
+            Self::KvBytes => "kv_bytes",
         }
     }
 }
@@ -50,6 +52,11 @@ impl Limits {
     pub(crate) fn new(memory_bytes: u64) -> Self {
         let memory_bytes = usize::try_from(memory_bytes).unwrap_or(usize::MAX);
         Self { memory_bytes, used_bytes: 0, growing_bytes: 0, denied: None }
+    }
+
+    /// The guest ran into a limit that is counted elsewhere.
+    pub(crate) fn deny(&mut self, limit: Limit) {
+        self.denied = Some(limit);
     }
 
     /// The limit that was hit last, if one was.

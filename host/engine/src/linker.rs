@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wasmtime::{Engine, component};
 use wasmtime_wasi::I32Exit;
 
+use crate::grant::{config, key_value, logging};
 use crate::room::Room;
 use crate::state::State;
 use crate::wit::v0_1_0;
@@ -26,6 +27,9 @@ impl Linked {
         let mut components = component::Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
         v0_1_0::add_to_linker(&mut components)?;
+        config::add_to_linker(&mut components)?;
+        key_value::add_to_linker(&mut components)?;
+        logging::add_to_linker(&mut components)?;
 
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut State| &mut state.wasi)?;

@@ -3,6 +3,7 @@
 //! Writing never blocks and never keeps more than one unfinished line per stream, so that a guest that prints without end
 //! costs no memory.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,11 +11,14 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use memchr::memchr;
-use taskhost_core::log::{MAX_LINE_BYTES, Stream, TaskLog};
+use taskhost_core::log::{Level, MAX_LINE_BYTES, Stream, TaskLog};
+use taskhost_core::outcome::cut;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use crate::grant::secrets::Secrets;
 
 /// How much of what one run writes goes to the log, in bytes; the rest is dropped, with a line that says so.
 pub const MAX_RUN_LOG_BYTES: usize = 1 << 20;
@@ -27,6 +31,8 @@ pub(crate) struct Output {
     log: Arc<TaskLog>,
     /// Locked for the length of one write, by the thread that runs the guest; a mutex only because streams must be `Sync`.
     lines: Mutex<Lines>,
+    /// Hidden in every line, once the line is whole.
+    secrets: Option<Arc<Secrets>>,
 }
 
 struct Lines {
@@ -43,9 +49,9 @@ struct Line {
 }
 
 impl Output {
-    pub(crate) fn new(log: Arc<TaskLog>) -> Arc<Self> {
+    pub(crate) fn new(log: Arc<TaskLog>, secrets: Option<Arc<Secrets>>) -> Arc<Self> {
         let lines = Lines { stdout: Line::default(), stderr: Line::default(), left_bytes: MAX_RUN_LOG_BYTES };
-        Arc::new(Self { log, lines: Mutex::new(lines) })
+        Arc::new(Self { log, lines: Mutex::new(lines), secrets })
     }
 
     pub(crate) fn stdout(self: &Arc<Self>) -> Capture {
@@ -67,14 +73,68 @@ impl Output {
             let mut line = std::mem::take(lines.open(stream));
             if line.bytes.is_empty() {
                 // The common case: a whole line in one write is not copied.
-                lines.push(&self.log, stream, head, false);
+                self.push(&mut lines, stream, head, false);
             } else {
                 line.extend(head);
-                lines.push(&self.log, stream, &line.bytes, line.truncated);
+                self.push(&mut lines, stream, &line.bytes, line.truncated);
             }
             line.clear();
             *lines.open(stream) = line;
             bytes = rest;
+        }
+    }
+
+    /// What the guest says through `wasi:logging`: each line of it by itself, after the context.
+    pub(crate) fn log(&self, level: Level, context: &str, message: &str) {
+        let mut lines = self.lock();
+        let message = message.strip_suffix('\n').unwrap_or(message);
+        let mut line = Line::default();
+        for text in message.split('\n') {
+            if lines.left_bytes == 0 {
+                return;
+            }
+            line.clear();
+            if !context.is_empty() {
+                // A context is a word; one of several lines would forge others.
+                let words = context.split(['\r', '\n']).filter(|words| !words.is_empty());
+                for (at, words) in words.enumerate() {
+                    line.extend(if at == 0 { "" } else { " " }.as_bytes());
+                    line.extend(words.as_bytes());
+                }
+                line.extend(b": ");
+            }
+            line.extend(text.strip_suffix('\r').unwrap_or(text).as_bytes());
+            self.push(&mut lines, Stream::Log(level), &line.bytes, line.truncated);
+        }
+    }
+
+    /// A word of the host's own about the run. It may repeat what the guest said.
+    pub(crate) fn host_line(&self, text: &str) {
+        let kept = cut(text, MAX_LINE_BYTES);
+        let truncated = kept.len() < text.len();
+        self.log.push(Stream::Host, &self.masked(kept.as_bytes(), truncated), truncated);
+    }
+
+    /// Hands a line on, as far as the run may still write. An empty line counts too, with its newline.
+    fn push(&self, lines: &mut Lines, stream: Stream, line: &[u8], truncated: bool) {
+        if lines.left_bytes == 0 {
+            return;
+        }
+        let kept = &line[..line.len().min(MAX_LINE_BYTES)];
+        let truncated = truncated || kept.len() < line.len();
+        self.log.push(stream, &self.masked(kept, truncated), truncated);
+        lines.left_bytes = lines.left_bytes.saturating_sub(kept.len() + 1);
+        if lines.left_bytes == 0 {
+            let told = format!("the run wrote more than {MAX_RUN_LOG_BYTES} bytes; the rest is dropped");
+            self.log.push(Stream::Host, told.as_bytes(), false);
+        }
+    }
+
+    /// The line without secrets; with `cut`, without the beginning of one at its end.
+    fn masked<'l>(&self, line: &'l [u8], cut: bool) -> Cow<'l, [u8]> {
+        match self.secrets.as_ref().and_then(|secrets| secrets.mask.as_ref()) {
+            Some(mask) => mask.line(line, cut),
+            None => Cow::Borrowed(line),
         }
     }
 
@@ -85,11 +145,11 @@ impl Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        let lines = self.lines.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lock();
         for stream in [Stream::Stdout, Stream::Stderr] {
             let line = std::mem::take(lines.open(stream));
             if !line.bytes.is_empty() {
-                lines.push(&self.log, stream, &line.bytes, line.truncated);
+                self.push(&mut lines, stream, &line.bytes, line.truncated);
             }
         }
     }
@@ -99,21 +159,7 @@ impl Lines {
     fn open(&mut self, stream: Stream) -> &mut Line {
         match stream {
             Stream::Stderr => &mut self.stderr,
-            Stream::Stdout | Stream::Host => &mut self.stdout,
-        }
-    }
-
-    /// Hands a line on, as far as the run may still write. An empty line counts too, with its newline.
-    fn push(&mut self, log: &Arc<TaskLog>, stream: Stream, line: &[u8], truncated: bool) {
-        if self.left_bytes == 0 {
-            return;
-        }
-        let kept = &line[..line.len().min(MAX_LINE_BYTES)];
-        log.push(stream, kept, truncated || kept.len() < line.len());
-        self.left_bytes = self.left_bytes.saturating_sub(kept.len() + 1);
-        if self.left_bytes == 0 {
-            let told = format!("the run wrote more than {MAX_RUN_LOG_BYTES} bytes; the rest is dropped");
-            log.push(Stream::Host, told.as_bytes(), false);
+            Stream::Stdout | Stream::Host | Stream::Log(_) => &mut self.stdout,
         }
     }
 }

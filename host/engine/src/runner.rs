@@ -48,14 +48,14 @@ pub(crate) struct JobInner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Arc<Program>,
     pub(crate) loaded: Arc<Loaded>,
-    pub(crate) setup: Setup,
+    pub(crate) setup: Arc<Setup>,
     lane: LaneHint,
 }
 
 impl Job {
     pub(crate) fn new(shared: Arc<Shared>, program: Arc<Program>, loaded: Arc<Loaded>, setup: Setup) -> Self {
         let lane = LaneHint::new(loaded.big);
-        Self(Arc::new(JobInner { shared, program, loaded, setup, lane }))
+        Self(Arc::new(JobInner { shared, program, loaded, setup: Arc::new(setup), lane }))
     }
 }
 

@@ -10,6 +10,8 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
+use crate::grant::Granted;
+use crate::grant::secrets::Secrets;
 use crate::limits::{Limits, MAX_COMPONENT_HANDLES, MAX_HOST_RESOURCES, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::runner::Probe;
@@ -22,6 +24,7 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) control: Arc<RunControl>,
     pub(crate) deadline: Instant,
+    pub(crate) granted: Granted,
     probe: Arc<Probe>,
 }
 
@@ -33,12 +36,13 @@ pub(crate) struct Stopped;
 /// A fresh store for an attempt, with every limit set. Nothing is granted: no files, no environment, no network.
 pub(crate) fn store(
     engine: &Engine,
-    setup: &Setup,
+    setup: &Arc<Setup>,
+    secrets: Option<&Arc<Secrets>>,
     attempt: &Attempt,
     deadline: Instant,
     probe: &Arc<Probe>,
 ) -> Store<State> {
-    let output = Output::new(Arc::clone(&attempt.log));
+    let output = Output::new(Arc::clone(&attempt.log), secrets.cloned());
     let mut wasi = WasiCtx::builder();
     wasi.arg(attempt.task.as_str())
         .args(&setup.spec.args)
@@ -52,6 +56,7 @@ pub(crate) fn store(
         limits: Limits::new(setup.bounds.of(Limit::MemoryBytes)),
         control: Arc::clone(&attempt.control),
         deadline,
+        granted: Granted::new(attempt.run_id.task, Arc::clone(setup), secrets.cloned(), output),
         probe: Arc::clone(probe),
     };
     state.wasi.ctx().table.set_max_capacity(MAX_HOST_RESOURCES);

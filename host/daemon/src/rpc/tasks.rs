@@ -13,6 +13,7 @@ use taskhost_api::{
     WatchRequest, WhyRequest,
 };
 use taskhost_core::label::Selector;
+use taskhost_core::log::{Level, NotALevel};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, RunId};
 use taskhost_core::plugin::{PluginRef as CorePluginRef, Sha256};
@@ -258,7 +259,8 @@ impl TaskUnitApiServer for Rpc {
 
     async fn logs(&self, request: LogsRequest) -> RpcResult<Logs> {
         let limit = limit(request.limit, DEFAULT_LOG_LINES, MAX_LOG_LINES)?;
-        let page = self.host.logs(&request.name, request.after_seq.unwrap_or(0), limit).await.map_err(to_rpc)?;
+        let (level, after_seq) = (log_level(request.level.as_deref())?, request.after_seq.unwrap_or(0));
+        let page = self.host.logs(&request.name, level, after_seq, limit).await.map_err(to_rpc)?;
         let mut room = MAX_ANSWER_BYTES;
         // The newest lines are what was asked for.
         let newest = page.lines.into_iter().rev().map(convert::line);
@@ -343,6 +345,12 @@ fn delete_mode(mode: DeleteMode) -> supervisor::DeleteMode {
 
 fn outcome(text: Option<&str>) -> Result<Option<Outcome>, ErrorObjectOwned> {
     text.map(one_outcome).transpose()
+}
+
+/// All levels, if none is given.
+pub(super) fn log_level(text: Option<&str>) -> Result<Level, ErrorObjectOwned> {
+    let level = text.map_or(Ok(Level::Trace), str::parse);
+    level.map_err(|error: NotALevel| invalid_params(format!("`level`: {error}"), None))
 }
 
 fn one_outcome(text: &str) -> Result<Outcome, ErrorObjectOwned> {

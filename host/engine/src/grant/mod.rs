@@ -1,11 +1,53 @@
 //! What tasks are granted of the host, one file for each kind of grant: checked when a task is added, and given to its attempts.
 
-use std::path::{Path, PathBuf};
+pub(crate) mod config;
+pub(crate) mod key_value;
+pub(crate) mod logging;
+mod mask;
+pub(crate) mod secrets;
 
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use taskhost_core::outcome::TaskId;
 use taskhost_core::ports::GrantFault;
 use taskhost_core::spec::{DirGrant, Grants};
 
-use crate::setup::Services;
+use crate::output::Output;
+use crate::setup::{Services, Setup};
+
+use self::key_value::KeyValues;
+use self::secrets::Secrets;
+
+/// What one attempt has of its grants.
+pub(crate) struct Granted {
+    pub(crate) task: TaskId,
+    pub(crate) setup: Arc<Setup>,
+    pub(crate) secrets: Option<Arc<Secrets>>,
+    pub(crate) output: Arc<Output>,
+    key_values: KeyValues,
+    told: Told,
+}
+
+/// What the task's log was told of already in this attempt.
+#[derive(Default)]
+struct Told {
+    kv: bool,
+    secrets: bool,
+}
+
+impl Granted {
+    pub(crate) fn new(task: TaskId, setup: Arc<Setup>, secrets: Option<Arc<Secrets>>, output: Arc<Output>) -> Self {
+        Self { task, setup, secrets, output, key_values: KeyValues::default(), told: Told::default() }
+    }
+
+    /// Tells the task's log, once an attempt, what the guest was denied and how to allow it.
+    fn denied(&mut self, told: impl FnOnce(&mut Told) -> &mut bool, what: &str, flag: &str) {
+        if !std::mem::replace(told(&mut self.told), true) {
+            self.output.host_line(&format!("denied: {what}; allow it with {flag}"));
+        }
+    }
+}
 
 /// Refuses grants that this host can't give. Blocking.
 pub(crate) fn check(grants: &Grants, services: &Services) -> Result<(), GrantFault> {
