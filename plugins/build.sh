@@ -40,6 +40,7 @@ behaviours=(
     "tests/guests/probe/probe.wasm fail no disk"
     "tests/guests/probe/probe.wasm print-error a b"
     "tests/guests/probe/probe.wasm calls"
+    "tests/guests/keeper/keeper.wasm log warn disk full ; get a ; config-all"
 )
 
 main() {

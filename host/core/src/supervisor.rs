@@ -23,7 +23,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::bulk::{Applied, AppliedKind, BulkAction};
 pub use self::history::{NextQuery, NextView, RunsFilter, RunsPage};
-pub use self::view::{DeleteMode, HostStats, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView};
+pub use self::view::{
+    DeleteMode, HostStats, KeyValuesView, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView,
+};
 pub use self::why::WhyView;
 use crate::events::{Event, EventBus, EventKind, EventStream};
 use crate::lateness::LatenessStats;
@@ -35,7 +37,7 @@ use crate::ports::{Clock, Definition, Engine, LoadedTask, Runner, Store, StoreEr
 use crate::recorder::{Claims, LastFlush, MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
-use crate::spec::{Ceilings, Overlap, TaskSpec};
+use crate::spec::{Ceilings, Limit, Overlap, TaskSpec};
 use crate::unit::Outage;
 use crate::worker::{
     Command, Known, MAX_COMMANDS, MAX_RECORD_BATCHES, MAX_WISHES, NewUnit, Shared, Slot, UnitBatch, Wish, Worker,
@@ -260,6 +262,20 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         lines.drain(..excess);
         lines.extend(tail);
         Ok(LogPage { lines, dropped })
+    }
+
+    /// Where a task's keys and values are, and how much of them it may have.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], and others of [`TaskError`].
+    pub async fn key_values(&self, name: &str) -> Result<KeyValuesView, TaskError> {
+        let (task, spec) = self.read(name, |slot| (slot.definition.id, Arc::clone(slot.spec()))).await?;
+        Ok(KeyValuesView {
+            task,
+            name: spec.name.clone(),
+            quota_bytes: self.inner.ceilings.limit(&spec, Limit::KvBytes).unwrap_or(u64::MAX),
+            granted: spec.grants().kv,
+        })
     }
 
     /// Events from now on. `logs` says whether log lines are wanted: they are published only while somebody does.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::key_value::MemoryKeyValue;
+use taskhost_core::key_value::KeyValue;
 use taskhost_core::ports::{NoSecrets, SystemClock};
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::Ceilings;
@@ -22,15 +22,16 @@ const POOL_SLOTS: u32 = 8;
 pub(crate) struct TestHost {
     pub(crate) host: Host,
     pub(crate) uploads: PluginUploads,
+    pub(crate) key_values: Arc<dyn KeyValue>,
     dir: TempDir,
 }
 
 impl TestHost {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let host = start_in(dir.path()).await;
+        let (host, key_values) = start_in(dir.path()).await;
         let uploads = PluginUploads::new(dir.path(), host.clone()).expect("an uploads folder");
-        Self { host, uploads, dir }
+        Self { host, uploads, key_values, dir }
     }
 
     pub(crate) async fn stop(self) {
@@ -39,15 +40,16 @@ impl TestHost {
     }
 }
 
-async fn start_in(dir: &Path) -> Host {
+async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
     let store = Arc::new(SqliteStore::open(dir).expect("a new store"));
+    let key_values = store.key_values();
     let engine = WasmEngine::new(EngineConfig {
         workers: 1,
         pool_slots: POOL_SLOTS,
         cache_dir: None,
         builtins: builtin::plugins(),
         source: store.clone(),
-        key_values: Arc::<MemoryKeyValue>::default(),
+        key_values: Arc::clone(&key_values),
         secrets: Arc::new(NoSecrets),
         ceilings: Ceilings::default(),
         own_dirs: vec![dir.to_owned()],
@@ -59,5 +61,6 @@ async fn start_in(dir: &Path) -> Host {
         ceilings: Ceilings::default(),
     };
     let engine = Arc::new(engine.expect("an engine"));
-    Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts")
+    let host = Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts");
+    (host, key_values)
 }

@@ -369,7 +369,7 @@ fn selector(text: Option<&str>) -> Result<Option<Selector>, ErrorObjectOwned> {
     text.map(str::parse).transpose().map_err(|error| invalid_params(format!("{error}"), None))
 }
 
-fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize, ErrorObjectOwned> {
+pub(super) fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize, ErrorObjectOwned> {
     match given.unwrap_or(default) {
         limit if (1..=max).contains(&limit) => Ok(limit as usize),
         limit => Err(invalid_params(format!("`limit` is {limit}; it must be from 1 to {max}"), None)),

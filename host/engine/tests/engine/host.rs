@@ -12,8 +12,9 @@ use taskhost_core::log::{LogLine, TaskLog};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
-use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner};
-use taskhost_core::spec::{Ceilings, TaskSpec};
+use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner, SecretSource};
+use taskhost_core::schedule::Zone;
+use taskhost_core::spec::{Ceilings, SpecPatch, TaskSpec};
 use taskhost_core::time::Time;
 use taskhost_engine::{EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
 
@@ -50,14 +51,18 @@ impl Host {
     }
 
     pub(crate) fn with_cache(cache_dir: Option<&Path>) -> Self {
-        Self::with(cache_dir, Vec::new())
+        Self::with(cache_dir, Vec::new(), Arc::new(NoSecrets))
     }
 
     pub(crate) fn with_builtins(builtins: Vec<(String, Bytes)>) -> Self {
-        Self::with(None, builtins)
+        Self::with(None, builtins, Arc::new(NoSecrets))
     }
 
-    fn with(cache_dir: Option<&Path>, builtins: Vec<(String, Bytes)>) -> Self {
+    pub(crate) fn with_secrets(secrets: Arc<dyn SecretSource>) -> Self {
+        Self::with(None, Vec::new(), secrets)
+    }
+
+    fn with(cache_dir: Option<&Path>, builtins: Vec<(String, Bytes)>, secrets: Arc<dyn SecretSource>) -> Self {
         let source = Arc::new(MemorySource::default());
         let engine = WasmEngine::new(EngineConfig {
             workers: 1,
@@ -66,7 +71,7 @@ impl Host {
             builtins,
             source: Arc::clone(&source) as Arc<dyn PluginSource>,
             key_values: Arc::new(MemoryKeyValue::default()),
-            secrets: Arc::new(NoSecrets),
+            secrets,
             ceilings: Ceilings::default(),
             own_dirs: Vec::new(),
         })
@@ -126,12 +131,15 @@ pub(crate) struct Task {
     pub(crate) args: Vec<String>,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) timeout: Duration,
+    /// What else its definition says.
+    pub(crate) patch: SpecPatch,
 }
 
 impl Task {
     pub(crate) fn of(wasm: impl Into<Bytes>) -> Self {
         let name = TaskName::new("the task").expect("a name");
-        Self { wasm: wasm.into(), name, args: Vec::new(), memory_bytes: None, timeout: Duration::from_secs(60) }
+        let (timeout, patch) = (Duration::from_secs(60), SpecPatch::default());
+        Self { wasm: wasm.into(), name, args: Vec::new(), memory_bytes: None, timeout, patch }
     }
 
     pub(crate) fn args(mut self, args: &[&str]) -> Self {
@@ -154,12 +162,13 @@ impl Task {
     }
 
     fn spec(&self) -> TaskSpec {
-        TaskSpec {
+        let spec = TaskSpec {
             plugin: PluginRef::Sha256(self.sha256()),
             args: self.args.clone(),
             memory_bytes: self.memory_bytes,
             ..TaskSpec::new(self.name.clone())
-        }
+        };
+        spec.patched(self.patch.clone(), &Zone::utc()).expect("a definition")
     }
 }
 

@@ -3,6 +3,7 @@
 mod admit;
 mod cache;
 mod floor;
+mod grants;
 mod guest;
 mod host;
 mod kinds;

@@ -130,6 +130,6 @@ fn number<T: std::str::FromStr<Err: std::fmt::Display>>(text: &str) -> Result<T,
 
 /// `KEY=VALUE` each.
 fn pairs(texts: &[&str]) -> Vec<(String, Vec<u8>)> {
-    let pair = |text: &&str| text.split_once('=').unwrap_or((text, ""));
-    texts.iter().map(pair).map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).collect()
+    let pairs = texts.iter().map(|text| text.split_once('=').unwrap_or((text, "")));
+    pairs.map(|(key, value)| (key.to_owned(), value.as_bytes().to_vec())).collect()
 }
