@@ -1,9 +1,12 @@
 //! What a task keeps from run to run: seen by its runs and by `taskctl` alike, durable when it is answered, bounded, and gone with the
 //! task. And settings, secrets and levels, as far as it takes a whole host to show them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
 
-use crate::support::{Host, TestEnv, guest};
+use crate::support::{Host, TestEnv, eventually, guest};
 
 /// The variable of the secret `api.key`.
 const SECRET_VARIABLE: &str = "TASKHOST_SECRET_API_KEY";
@@ -67,6 +70,35 @@ fn what_a_run_sets_taskctl_gets_and_the_other_way_round_over_restarts_and_crashe
     host.ctl(&["kv", "list", "nobody"]).fails_with(3).says(&["no task is named `nobody`"]);
     let long = "k".repeat(1025);
     host.ctl(&["kv", "set", "t", &long, "x"]).fails_with(5).says(&["from 1 to 1024 bytes", "give a shorter key"]);
+}
+
+#[test]
+fn whatever_was_answered_before_a_crash_is_there_after_it() {
+    const AT_LEAST: u64 = 30;
+    let env = TestEnv::new();
+    let host = env.host();
+    add(&host, "t", json!({}), &["get", "n"]);
+    let answered = Arc::new(AtomicU64::new(0));
+    let mut stream = host.stream();
+    let setting = {
+        let answered = Arc::clone(&answered);
+        std::thread::spawn(move || {
+            for number in 1.. {
+                let set = json!({ "name": "t", "key": "n", "value": format!("{number}") });
+                match stream.try_call("KeyValue.Set", set) {
+                    Ok(set) => set.map(|_| answered.store(number, Ordering::SeqCst)).expect("it fits"),
+                    // The host is gone.
+                    Err(_) => break,
+                }
+            }
+        })
+    };
+    eventually("some are answered", || (answered.load(Ordering::SeqCst) >= AT_LEAST).then_some(()));
+    host.kill();
+    setting.join().expect("it ends with the host");
+    let (host, answered) = (env.host(), answered.load(Ordering::SeqCst));
+    let kept: u64 = host.ok(&["kv", "get", "t", "n"]).parse().expect("a number");
+    assert!(kept == answered || kept == answered + 1, "{kept} is there, and {answered} was answered");
 }
 
 #[test]

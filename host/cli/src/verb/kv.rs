@@ -46,12 +46,14 @@ enum KvVerb {
     Get {
         /// The task
         name: String,
+        /// The key
         key: String,
     },
     /// Set a value; runs that go on see it at once
     Set {
         /// The task
         name: String,
+        /// The key, of 1 to 1024 bytes
         key: String,
         /// The value
         #[arg(allow_hyphen_values = true, required_unless_present = "file")]
@@ -65,6 +67,7 @@ enum KvVerb {
     Rm {
         /// The task
         name: String,
+        /// The keys, at most 1024
         #[arg(value_name = "KEY", required_unless_present = "all", conflicts_with = "all")]
         keys: Vec<String>,
         /// Remove every key that the task has

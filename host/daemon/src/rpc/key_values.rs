@@ -12,7 +12,7 @@ use taskhost_api::{
 use taskhost_core::key_value::{KeyValueAnswer, KeyValueChange};
 
 use super::errors::{key_value_error, to_rpc};
-use super::tasks::limit;
+use super::tasks::{MAX_ANSWER_BYTES, limit, takes_room};
 use super::{Rpc, caller, invalid_params};
 use crate::upload::decode_base64;
 
@@ -24,11 +24,16 @@ impl KeyValueApiServer for Rpc {
         let failed = |error| key_value_error(&error, &of.name);
         let mut keys = self.key_values.list(of.task, request.cursor, limit + 1).await.map_err(failed)?;
         let usage = self.key_values.usage(of.task).await.map_err(failed)?;
-        let more = keys.len() > limit;
+        let found = keys.len();
         keys.truncate(limit);
+        // One key always fits, or there would be no end to the pages.
+        let mut room = MAX_ANSWER_BYTES;
+        let keys = keys.into_iter().map(|(key, size_bytes)| KeyInfo { key, size_bytes });
+        let keys: Vec<_> = keys.take_while(|key| takes_room(&mut room, key)).collect();
+        let more = keys.len() < found;
         Ok(KeyValueList {
-            next_cursor: keys.last().filter(|_| more).map(|(key, _)| key.clone()),
-            keys: keys.into_iter().map(|(key, size_bytes)| KeyInfo { key, size_bytes }).collect(),
+            next_cursor: keys.last().filter(|_| more).map(|key| key.key.clone()),
+            keys,
             usage: KeyValueUsage { keys: usage.keys, bytes: usage.bytes, quota_bytes: of.quota_bytes },
             granted: of.granted,
         })

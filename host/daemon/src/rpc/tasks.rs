@@ -45,7 +45,7 @@ const MAX_LOG_LINES: u32 = 10_000;
 
 /// About how many bytes of JSON one answer has at most: what would make it longer is left for the next page, or left out
 /// where there are no pages. The listeners bound answers too, but there it is an error.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 #[async_trait]
 impl TaskUnitApiServer for Rpc {
@@ -377,7 +377,7 @@ pub(super) fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize,
 }
 
 /// Takes the room that a value needs in an answer; whether there was enough.
-fn takes_room(room: &mut usize, value: &impl serde::Serialize) -> bool {
+pub(super) fn takes_room(room: &mut usize, value: &impl serde::Serialize) -> bool {
     match room.checked_sub(json_bytes(value)) {
         Some(rest) => {
             *room = rest;

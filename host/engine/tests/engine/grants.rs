@@ -1,12 +1,15 @@
 //! Settings, secrets, keys and values, and the log with levels, as the keeper of `tests/guests` uses them.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::poll;
+use taskhost_core::key_value::{KeyValue, KeyValueAnswer, KeyValueChange, KeyValueError, KeyValueUsage};
 use taskhost_core::log::{Level, LogLine, Stream};
-use taskhost_core::outcome::{Outcome, RunReport};
-use taskhost_core::ports::{SecretSource, StoreError};
+use taskhost_core::outcome::{Outcome, RunReport, TaskId};
+use taskhost_core::ports::{BoxFuture, SecretSource, StoreError};
 use taskhost_core::spec::{GrantsText, SpecPatch};
 
 use crate::host::{Host, Task, texts};
@@ -283,6 +286,39 @@ async fn past_the_quota_a_guest_is_refused_and_a_run_that_fails_for_it_says_so()
     assert_eq!(lines, ["stdout: set: ok", told, "stdout: get: none"]);
     let (report, _) = run(&host, &quota(&["must", "set", "b", "#10"])).await;
     assert_eq!((report.outcome, report.detail.as_deref()), (Outcome::LimitExceeded, Some("kv_bytes")));
+}
+
+/// A store whose disk never answers.
+struct Stuck;
+
+impl KeyValue for Stuck {
+    fn get(&self, _: TaskId, _: String) -> BoxFuture<Result<Option<Bytes>, KeyValueError>> {
+        Box::pin(pending())
+    }
+
+    fn change(&self, _: TaskId, _: KeyValueChange, _: u64) -> BoxFuture<Result<KeyValueAnswer, KeyValueError>> {
+        Box::pin(pending())
+    }
+
+    fn list(&self, _: TaskId, _: Option<String>, _: usize) -> BoxFuture<Result<Vec<(String, u64)>, KeyValueError>> {
+        Box::pin(pending())
+    }
+
+    fn usage(&self, _: TaskId) -> BoxFuture<Result<KeyValueUsage, KeyValueError>> {
+        Box::pin(pending())
+    }
+}
+
+#[tokio::test]
+async fn a_guest_that_waits_for_its_store_keeps_nobody_waiting_and_ends_at_its_deadline() {
+    let host = Host::with_key_values(Arc::new(Stuck));
+    let stuck = keeper(kv(), &["print", "before", ";", "set", "a", "1"]).timeout_ms(300);
+    let (mut stuck, other) = (host.start(&stuck).await, host.start(&keeper(kv(), &["print", "other"])).await);
+    assert!(poll!(&mut stuck.run).is_pending());
+    assert_eq!(other.run.await.outcome, Outcome::Success, "on the same thread");
+    let report = stuck.run.await;
+    assert_eq!(report.outcome, Outcome::TimedOut, "{report:?}");
+    assert_eq!(texts(&stuck.log.tail(0, 10)), ["stdout: before"]);
 }
 
 #[tokio::test]

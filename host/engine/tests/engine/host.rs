@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use taskhost_core::key_value::MemoryKeyValue;
+use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::log::{LogLine, TaskLog};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
@@ -51,18 +51,27 @@ impl Host {
     }
 
     pub(crate) fn with_cache(cache_dir: Option<&Path>) -> Self {
-        Self::with(cache_dir, Vec::new(), Arc::new(NoSecrets))
+        Self::with(cache_dir, Vec::new(), Arc::new(NoSecrets), Arc::<MemoryKeyValue>::default())
     }
 
     pub(crate) fn with_builtins(builtins: Vec<(String, Bytes)>) -> Self {
-        Self::with(None, builtins, Arc::new(NoSecrets))
+        Self::with(None, builtins, Arc::new(NoSecrets), Arc::<MemoryKeyValue>::default())
     }
 
     pub(crate) fn with_secrets(secrets: Arc<dyn SecretSource>) -> Self {
-        Self::with(None, Vec::new(), secrets)
+        Self::with(None, Vec::new(), secrets, Arc::<MemoryKeyValue>::default())
     }
 
-    fn with(cache_dir: Option<&Path>, builtins: Vec<(String, Bytes)>, secrets: Arc<dyn SecretSource>) -> Self {
+    pub(crate) fn with_key_values(key_values: Arc<dyn KeyValue>) -> Self {
+        Self::with(None, Vec::new(), Arc::new(NoSecrets), key_values)
+    }
+
+    fn with(
+        cache_dir: Option<&Path>,
+        builtins: Vec<(String, Bytes)>,
+        secrets: Arc<dyn SecretSource>,
+        key_values: Arc<dyn KeyValue>,
+    ) -> Self {
         let source = Arc::new(MemorySource::default());
         let engine = WasmEngine::new(EngineConfig {
             workers: 1,
@@ -70,7 +79,7 @@ impl Host {
             cache_dir: cache_dir.map(Path::to_owned),
             builtins,
             source: Arc::clone(&source) as Arc<dyn PluginSource>,
-            key_values: Arc::new(MemoryKeyValue::default()),
+            key_values,
             secrets,
             ceilings: Ceilings::default(),
             own_dirs: Vec::new(),
