@@ -21,6 +21,7 @@ rust_plugins=(
     "tests/guests/probe tests/guests/probe/probe.wasm"
     "tests/guests/hostile tests/guests/hostile/hostile.wasm"
     "tests/guests/reach tests/guests/reach/reach.wasm"
+    "tests/guests/keeper tests/guests/keeper/keeper.wasm"
 )
 # What is built by a script of its own, which takes the file to write: script, where the finished plugin stands.
 c_plugins=(
@@ -43,6 +44,7 @@ behaviours=(
     "tests/guests/probe/probe.wasm calls"
     "tests/guests/reach/reach.wasm"
     "tests/guests/reach/reach.wasm dirs env look-up example.com"
+    "tests/guests/keeper/keeper.wasm log warn disk full ; get a ; config-all"
 )
 
 main() {

@@ -23,6 +23,7 @@ mod full_disk;
 mod go_dialect;
 mod hostile;
 mod http;
+mod key_value;
 mod lifecycle;
 mod missed;
 mod offline;

@@ -54,6 +54,8 @@ error_codes! {
     PluginNotFound = 1405, "plugin_not_found";
     /// The named run is not going on, or no run is.
     RunNotFound = 1406, "run_not_found";
+    /// The task has no such key.
+    KeyNotFound = 1407, "key_not_found";
     /// A task of this name exists.
     TaskExists = 1409, "task_exists";
     /// A task uses the plugin.
@@ -64,6 +66,8 @@ error_codes! {
     RevisionConflict = 1412, "revision_conflict";
     /// The plugin or message is larger than the host accepts.
     TooLarge = 1413, "too_large";
+    /// The task would keep more than its limit allows; nothing was changed.
+    QuotaExceeded = 1414, "quota_exceeded";
     /// The definition of the task is invalid; nothing was changed.
     SpecInvalid = 1422, "spec_invalid";
     /// The plugin can't be run by this host; nothing was stored.

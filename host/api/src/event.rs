@@ -16,6 +16,9 @@ pub struct WatchRequest {
     /// Only these kinds; all but `log` by default. `lagged` and `shutdown` come in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kinds: Option<Vec<EventKind>>,
+    /// Of log lines only those of this level and above, as in `TaskUnit.Logs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
 }
 
 /// What happened.

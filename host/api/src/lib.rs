@@ -13,6 +13,7 @@ mod due;
 mod error;
 mod event;
 mod host;
+mod key_value;
 mod methods;
 pub mod openrpc;
 mod plain;
@@ -29,8 +30,13 @@ pub use due::{BackfillRequest, Backfilled, Explanation, NextDue, NextRequest, Wh
 pub use error::{ErrorCode, ErrorData};
 pub use event::{Event, EventKind, WatchRequest};
 pub use host::{HostInfo, LatenessMs};
+pub use key_value::{
+    KeyInfo, KeyValueEntry, KeyValueGetRequest, KeyValueList, KeyValueListRequest, KeyValueRemoveRequest,
+    KeyValueRemoved, KeyValueSetRequest, KeyValueUsage,
+};
 pub use methods::{
-    HostApiClient, HostApiServer, PluginApiClient, PluginApiServer, TaskUnitApiClient, TaskUnitApiServer,
+    HostApiClient, HostApiServer, KeyValueApiClient, KeyValueApiServer, PluginApiClient, PluginApiServer,
+    TaskUnitApiClient, TaskUnitApiServer,
 };
 pub use plugin::{
     PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned, PluginRef,

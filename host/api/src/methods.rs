@@ -6,10 +6,11 @@ use jsonrpsee::proc_macros::rpc;
 
 use crate::{
     Accepted, AddTask, Applied, ApplyRequest, BackfillRequest, Backfilled, BulkDone, BulkRequest, CancelRequest,
-    Cancelled, Changes, ChangesRequest, DeleteTask, EditRequest, Event, Explanation, GetRequest, HostInfo, ListRequest,
-    Logs, LogsRequest, NextDue, NextRequest, PauseRequest, PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas,
-    PluginInfo, PluginList, PluginPruned, PluginSelector, ResumeRequest, RunRequest, Runs, RunsRequest, Started, Task,
-    TaskList, WatchRequest, WhyRequest,
+    Cancelled, Changes, ChangesRequest, DeleteTask, EditRequest, Event, Explanation, GetRequest, HostInfo,
+    KeyValueEntry, KeyValueGetRequest, KeyValueList, KeyValueListRequest, KeyValueRemoveRequest, KeyValueRemoved,
+    KeyValueSetRequest, ListRequest, Logs, LogsRequest, NextDue, NextRequest, PauseRequest, PluginChunk,
+    PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned, PluginSelector, ResumeRequest,
+    RunRequest, Runs, RunsRequest, Started, Task, TaskList, WatchRequest, WhyRequest,
 };
 
 /// Tasks: what they are, what they did, and what they are doing.
@@ -114,6 +115,26 @@ pub trait PluginApi {
     /// Deletes every plugin that no task uses.
     #[method(name = "Plugin.Prune", with_extensions)]
     async fn prune_plugins(&self) -> RpcResult<PluginPruned>;
+}
+
+/// Keys and values that tasks keep from run to run.
+#[rpc(server, client)]
+pub trait KeyValueApi {
+    /// The keys of a task, a page at a time, and how much of its quota it uses.
+    #[method(name = "KeyValue.List")]
+    async fn list_keys(&self, request: KeyValueListRequest) -> RpcResult<KeyValueList>;
+
+    /// One value.
+    #[method(name = "KeyValue.Get", with_extensions)]
+    async fn get_value(&self, request: KeyValueGetRequest) -> RpcResult<KeyValueEntry>;
+
+    /// Sets a value, durable and seen by the task's runs when this answers. Always `true`.
+    #[method(name = "KeyValue.Set", with_extensions)]
+    async fn set_value(&self, request: KeyValueSetRequest) -> RpcResult<bool>;
+
+    /// Removes keys with their values, all in one change.
+    #[method(name = "KeyValue.Remove", with_extensions)]
+    async fn remove_keys(&self, request: KeyValueRemoveRequest) -> RpcResult<KeyValueRemoved>;
 }
 
 /// The host itself.

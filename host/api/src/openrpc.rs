@@ -13,9 +13,11 @@ use serde_json::{Map, Value, json};
 use crate::{
     Accepted, AddRequest, AddTask, Applied, ApplyRequest, BackfillRequest, Backfilled, BulkDone, BulkRequest,
     CancelRequest, Cancelled, Changes, ChangesRequest, DeleteRequest, DeleteTask, Deleted, EditRequest, ErrorCode,
-    ErrorData, Event, Explanation, GetRequest, HostInfo, ListRequest, Logs, LogsRequest, NextDue, NextRequest,
-    PauseRequest, PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned,
-    PluginSelector, ResumeRequest, RunRequest, Runs, RunsRequest, Started, Task, TaskList, WatchRequest, WhyRequest,
+    ErrorData, Event, Explanation, GetRequest, HostInfo, KeyValueEntry, KeyValueGetRequest, KeyValueList,
+    KeyValueListRequest, KeyValueRemoveRequest, KeyValueRemoved, KeyValueSetRequest, ListRequest, Logs, LogsRequest,
+    NextDue, NextRequest, PauseRequest, PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo,
+    PluginList, PluginPruned, PluginSelector, ResumeRequest, RunRequest, Runs, RunsRequest, Started, Task, TaskList,
+    WatchRequest, WhyRequest,
 };
 
 /// The version of OpenRPC that the document follows.
@@ -257,6 +259,29 @@ const METHODS: &[Method] = {
             schema::<PluginPruned>,
             &[StorageFailed, StorageFull],
         ),
+        method(
+            "KeyValue.List",
+            "The keys of a task, a page at a time, and how much of its quota it uses.",
+            schema::<KeyValueList>,
+            &[TaskNotFound, SpecInvalid, StorageFailed],
+        )
+        .takes("task", schema::<KeyValueListRequest>),
+        method("KeyValue.Get", "One value.", schema::<KeyValueEntry>, &[TaskNotFound, KeyNotFound, SpecInvalid, StorageFailed])
+            .takes("key", schema::<KeyValueGetRequest>),
+        method(
+            "KeyValue.Set",
+            "Sets a value, durable and seen by the task's runs when this answers. Always `true`.",
+            schema::<bool>,
+            &[TaskNotFound, QuotaExceeded, SpecInvalid, StorageFailed, StorageFull],
+        )
+        .takes("value", schema::<KeyValueSetRequest>),
+        method(
+            "KeyValue.Remove",
+            "Removes keys with their values, all in one change.",
+            schema::<KeyValueRemoved>,
+            &[TaskNotFound, SpecInvalid, StorageFailed, StorageFull],
+        )
+        .takes("keys", schema::<KeyValueRemoveRequest>),
         method("Host.Info", "What the host is and how it does.", schema::<HostInfo>, &[]),
         method(
             "rpc.discover",

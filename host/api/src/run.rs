@@ -168,9 +168,13 @@ pub struct LogsRequest {
     /// Only lines after this one, by `seq`: to go on where a reader stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub after_seq: Option<u64>,
+    /// Only lines of this level and above: `trace`, `debug`, `info`, `warn`, `error` or `critical`. Plain output counts as `info`,
+    /// the host's own words as `warn`. `limit` counts what is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
 }
 
-also_plain_name!(LogsRequest { limit: Option<u32>, after_seq: Option<u64> });
+also_plain_name!(LogsRequest { limit: Option<u32>, after_seq: Option<u64>, level: Option<String> });
 
 /// Log lines of a task, oldest first.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -186,8 +190,11 @@ pub struct LogLine {
     /// Counts the task's lines from 1, over restarts.
     pub seq: u64,
     pub time: Timestamp,
-    /// `stdout` or `stderr`; `host` for a word of the host's own.
+    /// `stdout` or `stderr`; `log` for what came through `wasi:logging`; `host` for a word of the host's own.
     pub stream: String,
+    /// Of `log`: `trace`, `debug`, `info`, `warn`, `error` or `critical`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
     /// Without its newline; bytes that are no UTF-8 are U+FFFD. May hold control characters.
     pub text: String,
     /// Whether the line was longer than the host keeps, and the rest of it is lost.

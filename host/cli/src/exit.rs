@@ -24,7 +24,7 @@ Exit codes:
   0  done
   1  the host failed
   2  usage: the command line is wrong, or names a file that can't be read
-  3  not found: no such task, plugin or run
+  3  not found: no such task, plugin, run or key
   4  exists, is in use, or conflicts
   5  refused as invalid; nothing was changed
   6  the host is unreachable
@@ -41,7 +41,9 @@ impl Exit {
             | ErrorCode::Busy
             | ErrorCode::StorageFailed
             | ErrorCode::StorageFull => Self::HostFailed,
-            ErrorCode::TaskNotFound | ErrorCode::PluginNotFound | ErrorCode::RunNotFound => Self::NotFound,
+            ErrorCode::TaskNotFound | ErrorCode::PluginNotFound | ErrorCode::RunNotFound | ErrorCode::KeyNotFound => {
+                Self::NotFound
+            }
             ErrorCode::TaskExists | ErrorCode::PluginInUse | ErrorCode::RunInProgress | ErrorCode::RevisionConflict => {
                 Self::Conflict
             }
@@ -49,6 +51,7 @@ impl Exit {
             | ErrorCode::InvalidRequest
             | ErrorCode::InvalidParams
             | ErrorCode::TooLarge
+            | ErrorCode::QuotaExceeded
             | ErrorCode::SpecInvalid
             | ErrorCode::PluginInvalid => Self::Invalid,
             // As with a host that is gone, another try may find it back.

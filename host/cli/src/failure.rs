@@ -37,6 +37,12 @@ pub(crate) enum Failure {
         #[source]
         source: TaskFileError,
     },
+    #[error("failed to read {}", path.display())]
+    ValueFile {
+        path: PathBuf,
+        #[source]
+        source: IoCause,
+    },
     /// The flags are each right, and wrong together.
     #[error("{message}")]
     Usage { message: String, hint: String },
@@ -124,7 +130,7 @@ impl Failure {
             Self::File { source: FileError::TooLarge { .. }, .. } => Exit::Invalid,
             Self::TaskFile { source: TaskFileError::Io(_), .. } => Exit::Usage,
             Self::TaskFile { .. } => Exit::Invalid,
-            Self::File { .. } | Self::Usage { .. } => Exit::Usage,
+            Self::File { .. } | Self::ValueFile { .. } | Self::Usage { .. } => Exit::Usage,
             // Who closed the pipe has seen enough.
             Self::Output(cause) if cause.0.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) | Self::Runtime(_) => Exit::HostFailed,
@@ -165,6 +171,7 @@ impl Failure {
                 TaskFileError::TooLarge => "apply the tasks from several files, without --prune".to_owned(),
                 TaskFileError::Invalid { .. } => "see how such a file is written with `taskctl export`".to_owned(),
             }),
+            Self::ValueFile { .. } => Some("give the path of a file, or - for the standard input".to_owned()),
             Self::Usage { hint, .. } => Some(hint.clone()),
             Self::Output(_) | Self::Runtime(_) => None,
         }

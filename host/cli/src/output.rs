@@ -89,6 +89,8 @@ pub(crate) struct Output {
     /// Whether answers, and messages, may be in colour.
     out_colour: bool,
     err_colour: bool,
+    /// Whether answers go to a terminal.
+    is_terminal: bool,
     /// Of the terminal, where answers go to one.
     width: Option<usize>,
     /// Whether progress is shown on the standard error.
@@ -110,6 +112,7 @@ impl Output {
             format,
             out_colour: colour && out.is_terminal(),
             err_colour: colour && err.is_terminal(),
+            is_terminal: out.is_terminal(),
             width: size.map(|(_, columns)| usize::from(columns)),
             progress: err.is_terminal(),
             now: Timestamp::now(),
@@ -121,7 +124,17 @@ impl Output {
     #[cfg(test)]
     pub(crate) fn of_test(format: Format, out: Box<dyn Write>, err: Box<dyn Write>) -> Self {
         let now = crate::testing::time("2026-01-02T03:04:05Z");
-        Self { format, out_colour: false, err_colour: false, width: Some(80), progress: false, now, out, err }
+        Self {
+            format,
+            out_colour: false,
+            err_colour: false,
+            is_terminal: false,
+            width: Some(80),
+            progress: false,
+            now,
+            out,
+            err,
+        }
     }
 
     /// Whether programs read it.
@@ -167,6 +180,17 @@ impl Output {
             writeln!(text, "{name}  {value}").expect("a string takes all");
         }
         self.write(&text)
+    }
+
+    /// Bytes as they are; on a terminal, which they must not steer, as text on a line.
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        if self.is_terminal {
+            let text = String::from_utf8_lossy(bytes);
+            let lines: Vec<_> = text.lines().map(escape).collect();
+            return self.write(&format!("{}\n", lines.join("\n")));
+        }
+        let written = self.out.write_all(bytes).and_then(|()| self.out.flush());
+        written.map_err(|error| Failure::Output(IoCause(error)))
     }
 
     /// Text that is this program's own, as it is.

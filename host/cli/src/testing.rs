@@ -218,7 +218,7 @@ pub(crate) fn runs() -> Vec<Run> {
 
 /// The line that a guest printed as its `seq`th.
 pub(crate) fn log_line(seq: u64, text: &str) -> LogLine {
-    LogLine { seq, time: time(NOW), stream: "stdout".to_owned(), text: text.to_owned(), truncated: false }
+    LogLine { seq, time: time(NOW), stream: "stdout".to_owned(), level: None, text: text.to_owned(), truncated: false }
 }
 
 pub(crate) fn event(kind: EventKind) -> Event {

@@ -44,12 +44,18 @@ pub enum KeyValueChange {
     Increment { key: String, by: i64 },
     /// Sets a value if the one before is this one (`None`: if there is no such key).
     Swap { key: String, expected: Option<Bytes>, value: Bytes },
+    /// Takes away all there is.
+    Clear,
 }
 
 /// What a change came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyValueAnswer {
-    Done,
+    /// How many of the keys to be taken away were there.
+    Written {
+        removed: u64,
+    },
+    Swapped,
     /// The number after an increment.
     Number(i64),
     /// Another value stood there; nothing was changed.
@@ -102,6 +108,7 @@ impl KeyValueChange {
             }
             Self::Increment { key, .. } => check_key(key),
             Self::Swap { key, value, .. } => check_key(key).and_then(|()| check_value(value)),
+            Self::Clear => Ok(()),
         }
     }
 }
@@ -146,10 +153,8 @@ impl MemoryKeyValue {
         let answer = match change {
             KeyValueChange::Write { set, delete } => {
                 after.extend(set);
-                for key in delete {
-                    after.remove(&key);
-                }
-                KeyValueAnswer::Done
+                let removed = delete.iter().filter_map(|key| after.remove(key)).count() as u64;
+                KeyValueAnswer::Written { removed }
             }
             KeyValueChange::Increment { key, by } => {
                 let number = incremented(after.get(&key).map(|value| &value[..]), by)?;
@@ -161,7 +166,12 @@ impl MemoryKeyValue {
                     return Ok(KeyValueAnswer::NotSwapped(after.remove(&key)));
                 }
                 after.insert(key, value);
-                KeyValueAnswer::Done
+                KeyValueAnswer::Swapped
+            }
+            KeyValueChange::Clear => {
+                let removed = after.len() as u64;
+                after.clear();
+                KeyValueAnswer::Written { removed }
             }
         };
         let (needed_bytes, had_bytes) = (usage(&after).bytes, usage(values).bytes);
@@ -243,10 +253,10 @@ mod tests {
             expected: expected.map(Into::into),
             value: value.into(),
         };
-        assert_eq!(change(&store, swap(None, "1")).expect("no such key"), KeyValueAnswer::Done);
+        assert_eq!(change(&store, swap(None, "1")).expect("no such key"), KeyValueAnswer::Swapped);
         let not = change(&store, swap(None, "2")).expect("an answer");
         assert_eq!(not, KeyValueAnswer::NotSwapped(Some("1".into())));
-        assert_eq!(change(&store, swap(Some("1"), "2")).expect("it stands there"), KeyValueAnswer::Done);
+        assert_eq!(change(&store, swap(Some("1"), "2")).expect("it stands there"), KeyValueAnswer::Swapped);
     }
 
     #[test]

@@ -23,11 +23,13 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::bulk::{Applied, AppliedKind, BulkAction};
 pub use self::history::{NextQuery, NextView, RunsFilter, RunsPage};
-pub use self::view::{DeleteMode, HostStats, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView};
+pub use self::view::{
+    DeleteMode, HostStats, KeyValuesView, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView,
+};
 pub use self::why::WhyView;
 use crate::events::{Event, EventBus, EventKind, EventStream};
 use crate::lateness::LatenessStats;
-use crate::log::LogSink;
+use crate::log::{Level, LogSink};
 use crate::name::TaskName;
 use crate::outcome::{Counts, Run, RunId};
 use crate::plugin::{PluginError, Sha256};
@@ -35,7 +37,7 @@ use crate::ports::{Clock, Definition, Engine, LoadedTask, Runner, Store, StoreEr
 use crate::recorder::{Claims, LastFlush, MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
-use crate::spec::{Ceilings, Overlap, TaskSpec};
+use crate::spec::{Ceilings, Limit, Overlap, TaskSpec};
 use crate::unit::Outage;
 use crate::worker::{
     Command, Known, MAX_COMMANDS, MAX_RECORD_BATCHES, MAX_WISHES, NewUnit, Shared, Slot, UnitBatch, Wish, Worker,
@@ -241,23 +243,39 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         }
     }
 
-    /// The newest `limit` log lines with `seq > after_seq`, oldest first.
+    /// The newest `limit` log lines of this level and above with `seq > after_seq`, oldest first.
     ///
     /// # Errors
     /// [`TaskError::NotFound`], [`TaskError::Store`] if older lines can't be read, and others of [`TaskError`].
-    pub async fn logs(&self, name: &str, after_seq: u64, limit: usize) -> Result<LogPage, TaskError> {
+    pub async fn logs(&self, name: &str, level: Level, after_seq: u64, limit: usize) -> Result<LogPage, TaskError> {
         let (id, log) = self.read(name, |slot| (slot.definition.id, Arc::clone(slot.log()))).await?;
         // Memory before the store: a line that moves in between is seen twice, and not lost.
-        let tail = log.tail(after_seq, limit);
-        let stored = self.inner.store.read_logs(id, after_seq, limit).await?;
+        let tail = log.tail_from(level, after_seq, limit);
+        // How many stored lines it takes to find so many of a level only reading them tells; a task's log is bounded.
+        let wanted = if level == Level::Trace { limit } else { usize::MAX };
+        let stored = self.inner.store.read_logs(id, after_seq, wanted).await?;
         let first_in_memory = tail.first().map_or(u64::MAX, |line| line.seq);
-        let mut lines = crate::log::newest_lines(&stored, after_seq, limit);
+        let mut lines = crate::log::newest_lines(&stored, level, after_seq, limit);
         lines.retain(|line| line.seq < first_in_memory);
         let (_, dropped) = log.position();
         let excess = (lines.len() + tail.len()).saturating_sub(limit).min(lines.len());
         lines.drain(..excess);
         lines.extend(tail);
         Ok(LogPage { lines, dropped })
+    }
+
+    /// Where a task's keys and values are, and how much of them it may have.
+    ///
+    /// # Errors
+    /// [`TaskError::NotFound`], and others of [`TaskError`].
+    pub async fn key_values(&self, name: &str) -> Result<KeyValuesView, TaskError> {
+        let (task, spec) = self.read(name, |slot| (slot.definition.id, Arc::clone(slot.spec()))).await?;
+        Ok(KeyValuesView {
+            task,
+            name: spec.name.clone(),
+            quota_bytes: self.inner.ceilings.limit(&spec, Limit::KvBytes).unwrap_or(u64::MAX),
+            granted: spec.grants().kv,
+        })
     }
 
     /// Events from now on. `logs` says whether log lines are wanted: they are published only while somebody does.

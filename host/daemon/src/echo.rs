@@ -75,7 +75,9 @@ async fn echo(mut events: EventStream, mut out: impl Write) -> io::Result<()> {
 
 fn write_event(out: &mut impl Write, event: &Event) -> io::Result<()> {
     match &event.kind {
-        EventKind::Log { line: LogLine { stream: Stream::Stdout | Stream::Stderr, text, .. }, .. } => {
+        EventKind::Log {
+            line: LogLine { stream: Stream::Stdout | Stream::Stderr | Stream::Log(_), text, .. }, ..
+        } => {
             writeln!(out, "{}", printable(text))
         }
         _ => Ok(()),
@@ -110,6 +112,7 @@ fn is_dangerous(letter: char) -> bool {
 #[cfg(test)]
 mod tests {
     use taskhost_core::events::EventBus;
+    use taskhost_core::log::Level;
     use taskhost_core::name::TaskName;
     use taskhost_core::time::Time;
 
@@ -128,6 +131,7 @@ mod tests {
             log(Stream::Stdout, "Task a tick at 1"),
             log(Stream::Host, "a word of the host's"),
             log(Stream::Stderr, "to stderr"),
+            log(Stream::Log(Level::Warn), "disk: nearly full"),
             Event { time: Time(0), kind: EventKind::Shutdown },
             log(Stream::Stdout, "after the end"),
         ] {
@@ -135,7 +139,7 @@ mod tests {
         }
         let mut out = Vec::new();
         echo(events, &mut out).await.expect("a vector takes everything");
-        assert_eq!(String::from_utf8(out).expect("text"), "Task a tick at 1\nto stderr\n");
+        assert_eq!(String::from_utf8(out).expect("text"), "Task a tick at 1\nto stderr\ndisk: nearly full\n");
     }
 
     #[test]

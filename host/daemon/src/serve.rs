@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use taskhost_core::key_value::MemoryKeyValue;
 use taskhost_core::ports::SystemClock;
 use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
 use taskhost_engine::{DEFAULT_POOL_SLOTS, EngineConfig, WasmEngine};
@@ -73,13 +72,14 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let addresses: Vec<String> = listeners.addresses().iter().map(ToString::to_string).collect();
     announce(addresses.iter().map(|address| format!("listening on {address}")));
 
+    let key_values = store.key_values();
     let host = start(&config, store).await?;
     let mut signals = Signals::listen().context("failed to take over signals")?;
     let echo = config.echo.unwrap_or_else(|| io::stdout().is_terminal());
     let echo = echo.then(|| Echo::spawn(host.subscribe(true))).transpose().context("failed to start a thread")?;
     let uploads = PluginUploads::new(&config.data_dir, host.clone()).context("failed to make the uploads folder")?;
     let about = Arc::new(About { started_at: Timestamp::now(), listen: addresses });
-    let methods = Rpc { host: host.clone(), uploads: uploads.clone(), about }.into_methods()?;
+    let methods = Rpc { host: host.clone(), uploads: uploads.clone(), key_values, about }.into_methods()?;
 
     let stop_rpc = CancellationToken::new();
     let stopped = stop_rpc.clone().cancelled_owned();
@@ -117,7 +117,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         compiler: crate::compiler(),
         builtins: builtin::plugins(),
         source: store.clone(),
-        key_values: Arc::new(MemoryKeyValue::default()),
+        key_values: store.key_values(),
         secrets: Arc::new(Secrets::of_process(config.secrets_dir.clone())),
         memory_budget_bytes: memory::default_budget_bytes(),
         ceilings: config.ceilings.clone(),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::key_value::MemoryKeyValue;
+use taskhost_core::key_value::KeyValue;
 use taskhost_core::ports::{NoSecrets, SystemClock};
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::Ceilings;
@@ -22,15 +22,16 @@ const POOL_SLOTS: u32 = 8;
 pub(crate) struct TestHost {
     pub(crate) host: Host,
     pub(crate) uploads: PluginUploads,
+    pub(crate) key_values: Arc<dyn KeyValue>,
     dir: TempDir,
 }
 
 impl TestHost {
     pub(crate) async fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let host = start_in(dir.path()).await;
+        let (host, key_values) = start_in(dir.path()).await;
         let uploads = PluginUploads::new(dir.path(), host.clone()).expect("an uploads folder");
-        Self { host, uploads, dir }
+        Self { host, uploads, key_values, dir }
     }
 
     pub(crate) async fn stop(self) {
@@ -39,8 +40,9 @@ impl TestHost {
     }
 }
 
-async fn start_in(dir: &Path) -> Host {
+async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
     let store = Arc::new(SqliteStore::open(dir).expect("a new store"));
+    let key_values = store.key_values();
     let engine = WasmEngine::new(EngineConfig {
         compiler: CompilerConfig::here(),
         workers: 1,
@@ -48,7 +50,7 @@ async fn start_in(dir: &Path) -> Host {
         cache_dir: None,
         builtins: builtin::plugins(),
         source: store.clone(),
-        key_values: Arc::<MemoryKeyValue>::default(),
+        key_values: Arc::clone(&key_values),
         secrets: Arc::new(NoSecrets),
         memory_budget_bytes: u64::MAX,
         ceilings: Ceilings::default(),
@@ -61,5 +63,6 @@ async fn start_in(dir: &Path) -> Host {
         ceilings: Ceilings::default(),
     };
     let engine = Arc::new(engine.expect("an engine"));
-    Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts")
+    let host = Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts");
+    (host, key_values)
 }

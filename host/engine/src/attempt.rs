@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use taskhost_core::outcome::{Outcome, RunReport};
+use taskhost_core::outcome::{MAX_DETAIL_BYTES, Outcome, RunReport};
 use taskhost_core::ports::Attempt;
 use taskhost_core::spec::{InstancePolicy, Limit};
 use wasmtime::{PoolConcurrencyLimitError, Store};
@@ -11,45 +11,66 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::budget::Held;
 use crate::grant::files;
+use crate::grant::mask::Mask;
 use crate::grant::reach::TooMuch;
+use crate::grant::secrets::Secrets;
 use crate::keep::Idle;
 use crate::load::{Live, Loaded};
 use crate::report::{Broken, Ended, Returned, report};
 use crate::room::Place;
 use crate::runner::{JobInner, Probe};
 use crate::setup::Setup;
-use crate::state::{State, store};
+use crate::state::{State, begin_slice, store};
 
 /// Of the handles that a task may have, a kept instance starts its next run with at most one in so many: one that leaks them is made
 /// anew before a run fails for it.
 const HANDLES_PER_KEPT: usize = 2;
 
+/// A text that is cut between letters may be so much shorter than its bound.
+const CUT_LETTER_BYTES: usize = 4;
+
 /// Makes the attempt. When it has ended, its slot is free.
 pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Instant, probe: Arc<Probe>) -> RunReport {
-    if let Some(idle) = job.take_idle() {
-        return call_again(&job, idle, &attempt, deadline, &probe).await;
+    let secrets = match Secrets::read(&job.setup).await {
+        Ok(secrets) => secrets,
+        Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+    };
+    let turn = Turn { attempt, deadline, probe, secrets };
+    // One that was made with other secrets would go on with them.
+    if let Some(idle) = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(turn.secrets.as_ref())) {
+        return call_again(&job, idle, &turn).await;
     }
-    if let Some(report) = call_fresh(&job, &job.loaded, &attempt, deadline, &probe).await {
+    if let Some(report) = call_fresh(&job, &job.loaded, &turn).await {
         return report;
     }
     let overflow = match job.shared.overflow(&job.program).await {
         Ok(overflow) => overflow,
         Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
     };
-    let report = call_fresh(&job, &overflow, &attempt, deadline, &probe).await;
+    let report = call_fresh(&job, &overflow, &turn).await;
     let full = "too many runs at once: no instance is left";
     report.unwrap_or_else(|| RunReport::of(Outcome::HostError).with_detail(full))
 }
 
+/// What an attempt is about, whichever instance makes it.
+pub(crate) struct Turn {
+    pub(crate) attempt: Attempt,
+    pub(crate) deadline: Instant,
+    pub(crate) probe: Arc<Probe>,
+    /// As they are now, of a task that is granted some.
+    pub(crate) secrets: Option<Arc<Secrets>>,
+}
+
+impl Turn {
+    /// What hides the secrets.
+    fn mask(&self) -> Option<&Mask> {
+        self.secrets.as_ref().and_then(|secrets| secrets.mask.as_ref())
+    }
+}
+
 /// Calls a fresh instance, unless the engine is full.
-async fn call_fresh(
-    job: &Arc<JobInner>,
-    loaded: &Loaded,
-    attempt: &Attempt,
-    deadline: Instant,
-    probe: &Arc<Probe>,
-) -> Option<RunReport> {
-    let Some(held) = admit(&job.setup, loaded, probe).await else {
+async fn call_fresh(job: &Arc<JobInner>, loaded: &Loaded, turn: &Turn) -> Option<RunReport> {
+    let Some(held) = admit(&job.setup, loaded, &turn.probe).await else {
         let detail = format!("its first memory is too much: {}", job.setup.services.budget.used_up());
         return Some(RunReport::of(Outcome::HostError).with_detail(&detail));
     };
@@ -58,14 +79,14 @@ async fn call_fresh(
         Err(error) => return Some(RunReport::of(Outcome::HostError).with_detail(&format!("{error:#}"))),
     };
     let place = loaded.room.take()?;
-    let (ended, store, live) = enter(loaded, &job.setup, (held, wasi), attempt, deadline, probe).await;
+    let (ended, store, live) = enter(loaded, &job.setup, held, wasi, turn).await;
     if is_full(&ended) {
         // What is kept may have more than its share of the pool.
         loaded.room.kept.evict();
         return None;
     }
-    let keeps = may_be_kept(&job.setup, attempt, &ended);
-    let report = report(ended);
+    let keeps = may_be_kept(&job.setup, &turn.attempt, &ended);
+    let report = told(ended, turn);
     if let Some(live) = live.filter(|_| keeps && is_sound(&report)) {
         keep(job, store, live, place);
     }
@@ -73,20 +94,15 @@ async fn call_fresh(
 }
 
 /// Calls the instance that was kept.
-async fn call_again(
-    job: &Arc<JobInner>,
-    idle: Idle,
-    attempt: &Attempt,
-    deadline: Instant,
-    probe: &Arc<Probe>,
-) -> RunReport {
+async fn call_again(job: &Arc<JobInner>, idle: Idle, turn: &Turn) -> RunReport {
     let Idle { mut store, live, place, listed } = idle;
     drop(listed);
-    begin_again(&mut store, attempt, deadline, probe);
-    let returned = call(&live, &mut store, attempt).await;
-    let ended = ended(returned, &mut store);
-    let keeps = may_be_kept(&job.setup, attempt, &ended);
-    let report = report(ended);
+    store.data_mut().begin_again(turn);
+    begin_slice(&mut store);
+    let returned = call(&live, &mut store, turn).await;
+    let ended = ended(returned, &mut store, turn);
+    let keeps = may_be_kept(&job.setup, &turn.attempt, &ended);
+    let report = told(ended, turn);
     if keeps && is_sound(&report) {
         keep(job, store, live, place);
     }
@@ -97,27 +113,26 @@ async fn call_again(
 pub(crate) async fn enter(
     loaded: &Loaded,
     setup: &Arc<Setup>,
-    begins_with: (Held, WasiCtxBuilder),
-    attempt: &Attempt,
-    deadline: Instant,
-    probe: &Arc<Probe>,
+    held: Held,
+    wasi: WasiCtxBuilder,
+    turn: &Turn,
 ) -> (Ended, Store<State>, Option<Live>) {
-    let mut store = store(&loaded.engine, setup, begins_with, attempt, deadline, probe);
+    let mut store = store(&loaded.engine, setup, held, wasi, turn);
     let live = match loaded.entry.instantiate(&mut store).await {
         Ok(live) => live,
-        Err(error) => return (ended(Err(Broken::Instance(error)), &mut store), store, None),
+        Err(error) => return (ended(Err(Broken::Instance(error)), &mut store, turn), store, None),
     };
-    let returned = call(&live, &mut store, attempt).await;
-    (ended(returned, &mut store), store, Some(live))
+    let returned = call(&live, &mut store, turn).await;
+    (ended(returned, &mut store, turn), store, Some(live))
 }
 
-async fn call(live: &Live, store: &mut Store<State>, attempt: &Attempt) -> Result<Returned, Broken> {
+async fn call(live: &Live, store: &mut Store<State>, turn: &Turn) -> Result<Returned, Broken> {
     store.data().entering();
-    live.call(store, attempt).await.map_err(Broken::Call)
+    live.call(store, &turn.attempt).await.map_err(Broken::Call)
 }
 
 /// What came of a call, with the limits that have to do with it.
-fn ended(mut returned: Result<Returned, Broken>, store: &mut Store<State>) -> Ended {
+fn ended(mut returned: Result<Returned, Broken>, store: &mut Store<State>, turn: &Turn) -> Ended {
     let State { limits, reach, .. } = store.data_mut();
     if let Some(limit) = reach.limit_hit() {
         limits.deny(limit);
@@ -128,6 +143,10 @@ fn ended(mut returned: Result<Returned, Broken>, store: &mut Store<State>) -> En
     reach.ended(&returned);
     match &mut returned {
         Ok(returned) => {
+            // Before it is cut, so that no piece of a secret is left.
+            if let Some(mask) = turn.mask() {
+                returned.mask(mask);
+            }
             if returned.cut(limits.setup().bounds.count(Limit::ResultBytes)) {
                 limits.note(Limit::ResultBytes);
             }
@@ -146,6 +165,19 @@ async fn admit(setup: &Arc<Setup>, loaded: &Loaded, probe: &Probe) -> Option<Hel
     held
 }
 
+/// Words the end of an attempt, with the task's secrets hidden in it.
+fn told(ended: Ended, turn: &Turn) -> RunReport {
+    let report = report(ended);
+    match (turn.mask(), &report.detail) {
+        // Words of wasmtime's, which may repeat a guest's: those are cut as they are written.
+        (Some(mask), Some(detail)) => {
+            let is_cut = detail.len() + CUT_LETTER_BYTES >= MAX_DETAIL_BYTES;
+            report.clone().with_detail(&mask.text(detail, is_cut))
+        }
+        _ => report,
+    }
+}
+
 /// Whether the pool ran out of something while the instance was made: one that has more memories or tables than most. The guest
 /// was not called then. At most the start functions of a component's first modules have run; their instances are gone.
 fn is_full(ended: &Ended) -> bool {
@@ -160,12 +192,6 @@ fn may_be_kept(setup: &Setup, attempt: &Attempt, ended: &Ended) -> bool {
 /// A guest that says that it failed is as good as before; one that ran into a limit, or for which the host had no memory, is not.
 fn is_sound(report: &RunReport) -> bool {
     matches!(report.outcome, Outcome::Success | Outcome::Error)
-}
-
-/// Makes ready what the next attempt does not share with the last one.
-fn begin_again(store: &mut Store<State>, attempt: &Attempt, deadline: Instant, probe: &Arc<Probe>) {
-    store.data_mut().begin_again(attempt, deadline, probe);
-    crate::state::begin_slice(store);
 }
 
 /// Keeps an instance for the next run, unless another run's is kept already, or somebody waits for what it has.

@@ -19,7 +19,7 @@ use wasmtime_wasi::WasiCtx;
 use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
 use crate::artefact::Artefact;
-use crate::attempt::enter;
+use crate::attempt::{Turn, enter};
 use crate::compile::Here;
 use crate::budget::Held;
 use crate::error::EngineError;
@@ -103,8 +103,13 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
         while start.elapsed() < wall {
             for _ in 0..BATCH {
                 let now = Instant::now();
-                let (begins_with, probe) = ((Held::none(&setup), WasiCtx::builder()), Probe::new(now));
-                let (ended, ..) = enter(loaded, &setup, begins_with, &attempt, now + DEFAULT_TIMEOUT, &probe).await;
+                let turn = Turn {
+                    attempt: attempt.clone(),
+                    deadline: now + DEFAULT_TIMEOUT,
+                    probe: Probe::new(now),
+                    secrets: None,
+                };
+                let (ended, ..) = enter(loaded, &setup, Held::none(&setup), WasiCtx::builder(), &turn).await;
                 check(&report(ended))?;
             }
             attempts += BATCH;

@@ -1,5 +1,6 @@
 //! What the host has for plugins to import, by name. Whether the types agree shows when a plugin is linked.
 
+use crate::grant::{config, key_value, logging};
 use crate::linker::PREVIEW1;
 use crate::wit::v0_1_0;
 
@@ -89,12 +90,15 @@ const WASI_INTERFACES: &[&str] = &[
 /// The versions of WASI that components may be built against.
 const WASI_VERSIONS: &str = "0.2.";
 
+/// What is served in exactly these versions.
+const OTHERS: [&[&str]; 4] = [v0_1_0::IMPORTS, config::IMPORTS, key_value::IMPORTS, logging::IMPORTS];
+
 /// Whether the host has what a component imports under this name, version and all.
 pub(crate) fn has_interface(name: &str) -> bool {
     let is_wasi = name
         .split_once('@')
         .is_some_and(|(interface, version)| version.starts_with(WASI_VERSIONS) && WASI_INTERFACES.contains(&interface));
-    is_wasi || v0_1_0::IMPORTS.contains(&name)
+    is_wasi || OTHERS.iter().any(|names| names.contains(&name))
 }
 
 /// Whether the host has what a preview-1 module imports.
@@ -128,11 +132,15 @@ mod tests {
     #[test]
     fn any_patch_version_of_wasi_0_2_is_served_and_nothing_else() {
         assert!(has_interface("wasi:io/streams@0.2.0") && has_interface("wasi:io/streams@0.2.99"));
+        assert!(has_interface("wasi:keyvalue/store@0.2.0-draft") && has_interface("wasi:keyvalue/store@0.2.0-draft2"));
         for name in [
             "wasi:io/streams@0.3.0",
             "wasi:io/streams",
             "wasi:http/incoming-handler@0.2.0",
             "taskhost:plugin/context@0.2.0",
+            "wasi:keyvalue/store@0.2.0-draft3",
+            "wasi:keyvalue/watcher@0.2.0-draft",
+            "wasi:config/store@0.2.0",
         ] {
             assert!(!has_interface(name), "{name}");
         }

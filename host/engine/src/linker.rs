@@ -34,6 +34,9 @@ impl Linked {
         grant::files::add_to_linker(&mut components)?;
         grant::net::add_to_linker(&mut components)?;
         components.allow_shadowing(false);
+        grant::config::add_to_linker(&mut components)?;
+        grant::key_value::add_to_linker(&mut components)?;
+        grant::logging::add_to_linker(&mut components)?;
 
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut State| &mut state.wasi)?;

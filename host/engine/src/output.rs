@@ -3,6 +3,7 @@
 //! Writing never blocks and never keeps more than one unfinished line per stream, so that a guest that prints without end
 //! costs no memory.
 
+use std::borrow::Cow;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +12,15 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memchr::memchr;
-use taskhost_core::log::{MAX_LINE_BYTES, Stream, TaskLog};
+use taskhost_core::log::{Level, MAX_LINE_BYTES, Stream, TaskLog};
+use taskhost_core::outcome::cut;
 use taskhost_core::spec::Limit;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
+use crate::grant::secrets::Secrets;
 use crate::setup::{Bounds, Setup};
 
 /// What the rates of a log are by.
@@ -35,6 +38,8 @@ pub(crate) struct Output {
 
 struct Lines {
     log: Arc<TaskLog>,
+    /// Hidden in every line, once the line is whole.
+    secrets: Option<Arc<Secrets>>,
     stdout: Line,
     stderr: Line,
     /// What the attempt may still write, an empty line counted with its newline.
@@ -52,13 +57,14 @@ struct Line {
 }
 
 impl Output {
-    pub(crate) fn new(setup: &Arc<Setup>, log: &Arc<TaskLog>) -> Arc<Self> {
-        Arc::new(Self { setup: Arc::clone(setup), lines: Mutex::new(Lines::new(setup, log)) })
+    pub(crate) fn new(setup: &Arc<Setup>, log: &Arc<TaskLog>, secrets: Option<Arc<Secrets>>) -> Arc<Self> {
+        Arc::new(Self { setup: Arc::clone(setup), lines: Mutex::new(Lines::new(setup, log, secrets)) })
     }
 
     /// The same streams carry the lines of the next attempt.
     pub(crate) fn begin_again(&self, log: &Arc<TaskLog>) {
-        *self.lock() = Lines::new(&self.setup, log);
+        let mut lines = self.lock();
+        *lines = Lines::new(&self.setup, log, lines.secrets.take());
     }
 
     /// Hands on what has no newline.
@@ -96,6 +102,38 @@ impl Output {
         }
     }
 
+    /// What the guest says through `wasi:logging`: each line of it by itself, after the context.
+    pub(crate) fn log(&self, level: Level, context: &str, message: &str) {
+        let mut lines = self.lock();
+        let message = message.strip_suffix('\n').unwrap_or(message);
+        let mut line = Line::default();
+        for text in message.split('\n') {
+            if lines.over {
+                return;
+            }
+            line.clear();
+            if !context.is_empty() {
+                // A context is a word; one of several lines would forge others.
+                let words = context.split(['\r', '\n']).filter(|words| !words.is_empty());
+                for (at, words) in words.enumerate() {
+                    line.extend(if at == 0 { "" } else { " " }.as_bytes());
+                    line.extend(words.as_bytes());
+                }
+                line.extend(b": ");
+            }
+            line.extend(text.strip_suffix('\r').unwrap_or(text).as_bytes());
+            lines.push(&self.setup, Stream::Log(level), &line.bytes, line.truncated);
+        }
+    }
+
+    /// A word of the host's own about the run. It may repeat what the guest said.
+    pub(crate) fn host_line(&self, text: &str) {
+        let lines = self.lock();
+        let kept = cut(text, MAX_LINE_BYTES);
+        let truncated = kept.len() < text.len();
+        lines.log.push(Stream::Host, &lines.masked(kept.as_bytes(), truncated), truncated);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,9 +146,10 @@ impl Drop for Output {
 }
 
 impl Lines {
-    fn new(setup: &Setup, log: &Arc<TaskLog>) -> Self {
+    fn new(setup: &Setup, log: &Arc<TaskLog>, secrets: Option<Arc<Secrets>>) -> Self {
         Self {
             log: Arc::clone(log),
+            secrets,
             stdout: Line::default(),
             stderr: Line::default(),
             left_bytes: setup.bounds.of(Limit::LogBytes),
@@ -122,7 +161,7 @@ impl Lines {
     fn open(&mut self, stream: Stream) -> &mut Line {
         match stream {
             Stream::Stderr => &mut self.stderr,
-            Stream::Stdout | Stream::Host => &mut self.stdout,
+            Stream::Stdout | Stream::Host | Stream::Log(_) => &mut self.stdout,
         }
     }
 
@@ -138,7 +177,8 @@ impl Lines {
                 (self.left_lines, self.left_bytes) = (left_lines, left_bytes);
                 match setup.log_rate.take(bytes, &setup.bounds, Instant::now()) {
                     Rated::Kept => {
-                        self.log.push(stream, kept, truncated || kept.len() < line.len());
+                        let truncated = truncated || kept.len() < line.len();
+                        self.log.push(stream, &self.masked(kept, truncated), truncated);
                         return;
                     }
                     Rated::First(limit) => limit,
@@ -151,6 +191,14 @@ impl Lines {
         self.over = matches!(hit, Limit::LogLines | Limit::LogBytes);
         setup.services.hits.count(hit);
         self.log.push(Stream::Host, told(hit, setup.bounds.of(hit)).as_bytes(), false);
+    }
+
+    /// The line without secrets; with `cut`, without the beginning of one at its end.
+    fn masked<'l>(&self, line: &'l [u8], cut: bool) -> Cow<'l, [u8]> {
+        match self.secrets.as_ref().and_then(|secrets| secrets.mask.as_ref()) {
+            Some(mask) => mask.line(line, cut),
+            None => Cow::Borrowed(line),
+        }
     }
 
     /// Hands on what has no newline.

@@ -9,6 +9,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_environ::demangle_function_name;
 use wasmtime_wasi::I32Exit;
 
+use crate::grant::mask::Mask;
 use crate::state::Stopped;
 
 /// What the guest said when it came back.
@@ -20,6 +21,14 @@ pub(crate) enum Returned {
 }
 
 impl Returned {
+    /// Hides secrets in what it says.
+    pub(crate) fn mask(&mut self, mask: &Mask) {
+        match self {
+            Self::Summary(Some(text)) | Self::Failure { message: text, .. } => *text = mask.text(text, false),
+            Self::Summary(None) | Self::Exit(_) => {}
+        }
+    }
+
     /// Cuts what it says to so many bytes. Answers whether it was more.
     pub(crate) fn cut(&mut self, most_bytes: usize) -> bool {
         let text = match self {

@@ -1,7 +1,7 @@
 //! What the attempts of a task start from: its definition, the limits in force, and what they may reach of the host.
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::ports::{NoSecrets, SecretSource};
@@ -12,6 +12,8 @@ use crate::budget::Budget;
 use crate::grant::http::Tls;
 use crate::limits::Hits;
 use crate::output::LogRate;
+
+use crate::grant::secrets::Secrets;
 
 /// What all tasks reach of the host, each as far as it is granted.
 pub(crate) struct Services {
@@ -51,6 +53,8 @@ pub(crate) struct Setup {
     pub(crate) worker: usize,
     /// Turns to look a name up; made by the first that does.
     lookups: OnceLock<Arc<Semaphore>>,
+    /// As the last attempt had them. Locked for a comparison, by threads that may block.
+    pub(crate) last_secrets: Mutex<Option<Arc<Secrets>>>,
 }
 
 /// The most names that a task looks up at once, over all its attempts. Each takes a blocking thread, for as long as name servers
@@ -60,7 +64,7 @@ const MAX_LOOKUPS_AT_ONCE: usize = 4;
 impl Setup {
     pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>, worker: usize) -> Self {
         let bounds = Bounds(LIMITS.map(|rule| services.ceilings.limit(&spec, rule.limit).unwrap_or(u64::MAX)));
-        Self { spec, bounds, log_rate: LogRate::default(), services, worker, lookups: OnceLock::new() }
+        Self { spec, bounds, log_rate: LogRate::default(), services, worker, lookups: OnceLock::new(), last_secrets: Mutex::default() }
     }
 
     /// Waits for a turn to look a name up. `None` never, as nobody closes the semaphore.

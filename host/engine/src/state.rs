@@ -3,16 +3,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use taskhost_core::ports::{Attempt, RunControl};
+use taskhost_core::ports::RunControl;
 use taskhost_core::spec::Limit;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 
+use crate::attempt::Turn;
 use crate::budget::Held;
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
 use crate::grant::reach::{Reach, TooMuch};
-use crate::grant::{env, net};
+use crate::grant::{Granted, env, net};
 use crate::limits::{Limits, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::runner::Probe;
@@ -25,9 +26,9 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     pub(crate) control: Arc<RunControl>,
     pub(crate) deadline: Instant,
-    output: Arc<Output>,
     /// What it is granted, and what it was denied.
     pub(crate) reach: Reach,
+    pub(crate) granted: Granted,
     probe: Arc<Probe>,
 }
 
@@ -40,13 +41,13 @@ pub(crate) struct Stopped;
 pub(crate) fn store(
     engine: &Engine,
     setup: &Arc<Setup>,
-    (held, mut wasi): (Held, WasiCtxBuilder),
-    attempt: &Attempt,
-    deadline: Instant,
-    probe: &Arc<Probe>,
+    held: Held,
+    mut wasi: WasiCtxBuilder,
+    turn: &Turn,
 ) -> Store<State> {
-    let output = Output::new(setup, &attempt.log);
-    let reach = Reach::new(Arc::clone(setup), Arc::clone(&attempt.log));
+    let Turn { attempt, deadline, probe, secrets } = turn;
+    let output = Output::new(setup, &attempt.log, secrets.clone());
+    let reach = Reach::new(Arc::clone(setup), Arc::clone(&output));
     wasi.arg(attempt.task.as_str())
         .args(&setup.spec.args)
         .stdout(output.stdout())
@@ -58,9 +59,9 @@ pub(crate) fn store(
         wasi: wasi.build_p1(),
         limits: Limits::new(setup, held),
         control: Arc::clone(&attempt.control),
-        deadline,
-        output,
+        deadline: *deadline,
         reach,
+        granted: Granted::new(attempt.run_id.task, Arc::clone(setup), secrets.clone(), output),
         probe: Arc::clone(probe),
     };
     let handles = setup.bounds.count(Limit::Handles);
@@ -99,18 +100,18 @@ fn end_of_slice(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDea
 
 impl State {
     /// The next attempt of a kept instance begins. What the guest holds stays its own, and so do its arguments and what it was granted.
-    pub(crate) fn begin_again(&mut self, attempt: &Attempt, deadline: Instant, probe: &Arc<Probe>) {
+    pub(crate) fn begin_again(&mut self, turn: &Turn) {
         self.limits.begin_again();
         self.reach.begin_again();
-        self.control = Arc::clone(&attempt.control);
-        self.deadline = deadline;
-        self.probe = Arc::clone(probe);
-        self.output.begin_again(&attempt.log);
+        self.granted.begin_again(&turn.attempt.log);
+        self.control = Arc::clone(&turn.attempt.control);
+        self.deadline = turn.deadline;
+        self.probe = Arc::clone(&turn.probe);
     }
 
     /// The attempt has ended, and the instance is kept: a line without an end is not continued.
     pub(crate) fn end(&self) {
-        self.output.end();
+        self.granted.output.end();
     }
 
     /// How many objects of the host the guest holds.

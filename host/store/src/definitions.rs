@@ -18,7 +18,7 @@ use crate::faults::{Faults, Subject};
 use crate::migrate::{self, migrate};
 use crate::revisions::{self, DELETED_REVISIONS_KEPT};
 
-const FILE_NAME: &str = "definitions.db";
+pub(crate) const FILE_NAME: &str = "definitions.db";
 
 /// The version of the JSON in `spec`, `paused` and `facts`.
 pub(crate) const FORMAT: u32 = 1;

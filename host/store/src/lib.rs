@@ -6,6 +6,8 @@
 //! - `history.db`: what tasks keep in mind, and runs that are about to start (`history.rs`); records of runs (`runs.rs`); logs
 //!   (`logs.rs`); when the host was up (`hosts.rs`). May be lost; damaged, it is set aside. Starts of runs and what is said
 //!   of the host survive a power cut when they are answered, the rest soon after.
+//! - `key_values.db`: what tasks keep from run to run (`key_values.rs`). What was answered survives a power cut; damaged, it is kept
+//!   as it is, and nobody gets at it.
 //! - `plugins/SHA256.wasm` (`plugins.rs`).
 //! - `lock`, which keeps a second daemon out (`lock.rs`).
 //!
@@ -18,6 +20,7 @@ mod error;
 mod faults;
 mod history;
 mod hosts;
+mod key_values;
 mod lock;
 mod logs;
 mod migrate;
@@ -37,6 +40,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use taskhost_core::key_value::KeyValue;
 use taskhost_core::log::LogChunk;
 use taskhost_core::outcome::{RunRecord, TaskId};
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
@@ -56,6 +60,7 @@ use crate::definitions::{Definitions, Write};
 use crate::error::from_sqlite;
 use crate::faults::{Faults, Subject};
 use crate::history::History;
+use crate::key_values::{KeyValues, SharedKeyValues};
 use crate::lock::DirLock;
 use crate::plugins::PluginFiles;
 use crate::reader::Reader;
@@ -70,6 +75,7 @@ pub struct SqliteStore {
     history_file: PathBuf,
     definitions: Writer<DefinitionsJob>,
     history: Writer<HistoryJob>,
+    key_values: SharedKeyValues,
     reader: Reader,
     plugins: PluginFiles,
     /// So that a plugin's file and its row change together. Held across awaits: both are written by others.
@@ -86,6 +92,7 @@ impl SqliteStore {
         let lock = Arc::new(DirLock::take(data_dir)?);
         let faults = Arc::new(Faults::default());
 
+        let is_new = !data_dir.join(definitions::FILE_NAME).exists();
         let definitions = Definitions::open(data_dir, Arc::clone(&faults))?;
         let definitions_file = definitions.file().to_owned();
         let unreadable = OpenError::database(&definitions_file);
@@ -97,23 +104,34 @@ impl SqliteStore {
         let history = History::open(data_dir, Arc::clone(&faults))?;
         let history_file = history.file().to_owned();
         let reader = history.reader();
+        let key_values = KeyValues::open(data_dir, is_new, Arc::clone(&faults))?;
         // What was made above is there after a power cut too.
         database::sync_dir(data_dir).map_err(OpenError::io("sync", data_dir))?;
 
         let thread = |error| OpenError::io("start a thread to write", data_dir)(error);
-        let history = Writer::history(history, tasks, Arc::clone(&lock)).map_err(thread)?;
-        let definitions = Writer::definitions(definitions, history.clone(), Arc::clone(&lock)).map_err(thread)?;
+        let history = Writer::history(history, tasks.clone(), Arc::clone(&lock)).map_err(thread)?;
+        let share = key_values.shared();
+        let key_values = share(Writer::key_values(key_values, tasks, Arc::clone(&lock)).map_err(thread)?);
+        let definitions =
+            Writer::definitions(definitions, history.clone(), key_values.writer.clone(), Arc::clone(&lock));
+        let definitions = definitions.map_err(thread)?;
         Ok(Self {
             definitions_file,
             history_file,
             definitions,
             history,
+            key_values,
             reader,
             plugins,
             plugin_change: Arc::default(),
             faults,
             lock: Arc::new(Mutex::new(Some(lock))),
         })
+    }
+
+    /// The keys and values of its tasks.
+    pub fn key_values(&self) -> Arc<dyn KeyValue> {
+        Arc::new(self.key_values.clone())
     }
 }
 
@@ -202,12 +220,14 @@ impl Store for SqliteStore {
 
     fn close(&self) -> BoxFuture<Result<(), StoreError>> {
         let (definitions, history, lock) = (self.definitions.clone(), self.history.clone(), Arc::clone(&self.lock));
+        let key_values = self.key_values.writer.clone();
         Box::pin(async move {
-            // History last: the last definitions may be deletions, which it hears of.
+            // The others last: the last definitions may be deletions, which they hear of.
             let definitions = definitions.close().await;
             let history = history.close().await;
+            let key_values = key_values.close().await;
             lock.lock().unwrap_or_else(PoisonError::into_inner).take();
-            definitions.and(history)
+            definitions.and(history).and(key_values)
         })
     }
 }

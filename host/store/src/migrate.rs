@@ -12,6 +12,9 @@ use crate::OpenError;
 /// Of `definitions.db`.
 pub(crate) const DEFINITIONS: &[&str] = &[include_str!("migrations/definitions/0001.sql")];
 
+/// Of `key_values.db`.
+pub(crate) const KEY_VALUES: &[&str] = &[include_str!("migrations/key_values/0001.sql")];
+
 /// Of `history.db`.
 pub(crate) const HISTORY: &[&str] = &[include_str!("migrations/history/0001.sql")];
 

@@ -1,4 +1,4 @@
-//! The two threads that write, one for each database, and the ends that others hold of their queues.
+//! The threads that write, one for each database, and the ends that others hold of their queues.
 //!
 //! Writes that come while a commit waits for the disk stand in the queue, and share the next one.
 
@@ -15,12 +15,17 @@ use tokio::sync::{mpsc, oneshot};
 use crate::blocking;
 use crate::definitions::{Definitions, Write};
 use crate::history::History;
+use crate::key_values::{self, KeyValues};
 use crate::lock::DirLock;
 
 /// How many writes of each database wait at most; further callers wait for a place.
 const QUEUED_WRITES: usize = 1024;
 
-/// How many changes of definitions share a commit at most, but that what was asked for at once is never parted.
+/// The same of keys and values: few, since each may have megabytes of them.
+const QUEUED_KEY_VALUE_CHANGES: usize = 256;
+
+/// How many changes of definitions, or of keys and values, share a commit at most, but that what was asked for at once is never
+/// parted.
 const MAX_GROUP_CHANGES: usize = 256;
 
 /// How many starts of runs share a commit at most, but that what was asked for at once is never parted.
@@ -51,10 +56,10 @@ impl<J: Send + 'static> Writer<J> {
         Ok(Self { sender, thread: Arc::new(Mutex::new(Some(thread))) })
     }
 
-    async fn call(self, job: impl FnOnce(Reply) -> J) -> Result<(), StoreError> {
+    async fn call<T, E: From<StoreError>>(self, job: impl FnOnce(oneshot::Sender<Result<T, E>>) -> J) -> Result<T, E> {
         let (reply, answer) = oneshot::channel();
         self.sender.send(job(reply)).await.map_err(|_| StoreError::Closed)?;
-        answer.await.unwrap_or(Err(StoreError::Closed))
+        answer.await.unwrap_or_else(|_| Err(StoreError::Closed.into()))
     }
 
     async fn join(&self) -> Result<(), StoreError> {
@@ -76,11 +81,12 @@ impl Writer<DefinitionsJob> {
     pub(crate) fn definitions(
         mut definitions: Definitions,
         history: Writer<HistoryJob>,
+        key_values: Writer<KeyValuesJob>,
         lock: Arc<DirLock>,
     ) -> io::Result<Self> {
         Self::spawn("store-definitions", QUEUED_WRITES, move |mut jobs| {
             definitions.warm_up();
-            let closing = write_definitions(&mut definitions, &mut jobs, &history);
+            let closing = write_definitions(&mut definitions, &mut jobs, &history, &key_values);
             let closed = definitions.close();
             drop(lock);
             answer_close(closing, closed);
@@ -103,6 +109,7 @@ fn write_definitions(
     definitions: &mut Definitions,
     jobs: &mut mpsc::Receiver<DefinitionsJob>,
     history: &Writer<HistoryJob>,
+    key_values: &Writer<KeyValuesJob>,
 ) -> Option<Reply> {
     let mut closing = None;
     let mut group = Vec::new();
@@ -131,6 +138,7 @@ fn write_definitions(
         let deleted: Vec<TaskId> = done.flat_map(|((write, _), _)| deleted_tasks(write)).collect();
         // Before the answers, so that it stands in the queue before whatever is recorded after them.
         if !deleted.is_empty() {
+            key_values.forget(deleted.clone());
             history.forget(deleted);
         }
         for ((_, reply), answer) in group.drain(..).zip(answers) {
@@ -269,6 +277,96 @@ fn gather_starts(
         }
     }
     (group, None)
+}
+
+/// What the writer of keys and values is asked.
+#[derive(Debug)]
+pub(crate) enum KeyValuesJob {
+    Change(key_values::Write, oneshot::Sender<key_values::Answer>),
+    Forget(Vec<TaskId>),
+    Close(Reply),
+}
+
+impl Writer<KeyValuesJob> {
+    /// `tasks` are the ids of all that are stored.
+    pub(crate) fn key_values(mut key_values: KeyValues, tasks: Vec<i64>, lock: Arc<DirLock>) -> io::Result<Self> {
+        Self::spawn("store-key-values", QUEUED_KEY_VALUE_CHANGES, move |mut jobs| {
+            key_values.warm_up(&tasks);
+            drop(tasks);
+            let closing = write_key_values(&mut key_values, &mut jobs);
+            let closed = key_values.close();
+            drop(lock);
+            answer_close(closing, closed);
+        })
+    }
+
+    /// Answers when the change is durable.
+    pub(crate) async fn change(self, write: key_values::Write) -> key_values::Answer {
+        self.call(|reply| KeyValuesJob::Change(write, reply)).await
+    }
+
+    /// Writes what is queued and stops.
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        let closed = self.clone().call(KeyValuesJob::Close).await;
+        self.join().await.and(closed)
+    }
+
+    /// Removes what deleted tasks left, some time. Does not wait for a place in the queue: what finds none is removed at the next
+    /// start.
+    fn forget(&self, tasks: Vec<TaskId>) {
+        if self.sender.try_send(KeyValuesJob::Forget(tasks)).is_err() {
+            tracing::debug!("the keys and values of deleted tasks are left to the next start");
+        }
+    }
+}
+
+fn write_key_values(key_values: &mut KeyValues, jobs: &mut mpsc::Receiver<KeyValuesJob>) -> Option<Reply> {
+    let mut closing = None;
+    let mut group = Vec::new();
+    loop {
+        let job = match jobs.try_recv() {
+            Ok(job) => Some(job),
+            Err(TryRecvError::Empty) if key_values.remove_some() => {
+                key_values.checkpoint();
+                continue;
+            }
+            Err(_) => jobs.blocking_recv(),
+        };
+        let Some(job) = job else { return closing };
+        let mut next = Some(job);
+        while let Some(job) = next.take() {
+            match job {
+                KeyValuesJob::Change(write, reply) => {
+                    group.push((write, reply));
+                    if group.len() < MAX_GROUP_CHANGES {
+                        next = jobs.try_recv().ok();
+                    }
+                }
+                // What was asked for before it is written first: else a change of a task that was there would be refused.
+                KeyValuesJob::Forget(tasks) => {
+                    apply_group(key_values, &mut group);
+                    key_values.forget(&tasks);
+                }
+                KeyValuesJob::Close(reply) => {
+                    closing = Some(reply);
+                    jobs.close();
+                }
+            }
+        }
+        apply_group(key_values, &mut group);
+        key_values.checkpoint();
+    }
+}
+
+fn apply_group(key_values: &mut KeyValues, group: &mut Vec<(key_values::Write, oneshot::Sender<key_values::Answer>)>) {
+    if group.is_empty() {
+        return;
+    }
+    let answers = key_values.apply(group.iter().map(|(write, _)| write));
+    for ((_, reply), answer) in group.drain(..).zip(answers) {
+        // Whoever asked may have gone away; the change stands.
+        drop(reply.send(answer));
+    }
 }
 
 fn answer_close(closing: Option<Reply>, closed: Result<(), StoreError>) {

@@ -30,6 +30,11 @@ pub(crate) struct Logs {
     /// Show at most so many of the last lines, to 10000 [the host's default: 100]
     #[arg(short = 'n', long, value_name = "N", allow_hyphen_values = true, value_parser = number::<u32>)]
     lines: Option<u32>,
+
+    /// Show only lines of this level and above: trace, debug, info, warn, error or critical; what a task prints counts as
+    /// info, the host's own words as warn
+    #[arg(short, long, value_name = "LEVEL")]
+    level: Option<String>,
 }
 
 impl Logs {
@@ -40,7 +45,7 @@ impl Logs {
             }
             return Ok(Exit::Done);
         }
-        let request = LogsRequest { name: self.name.clone(), limit: self.lines, after_seq: None };
+        let request = self.request(self.lines, None);
         let logs = client.logs(request).await.doing(|| self.doing())?;
         if output.is_json() {
             output.document(&logs)?;
@@ -61,14 +66,19 @@ impl Logs {
     /// twice. When events were lost, here or on the way, it does the same again from the last line shown: the host still
     /// has most lines, and only what it no longer has is lost.
     async fn follow(&self, client: &Client, output: &mut Output) -> Result<(), Failure> {
-        let watch = WatchRequest { name: Some(self.name.clone()), kinds: Some(FOLLOWED_KINDS.to_vec()) };
+        let watch = WatchRequest {
+            name: Some(self.name.clone()),
+            kinds: Some(FOLLOWED_KINDS.to_vec()),
+            level: self.level.clone(),
+        };
         let mut last_seq = None;
         loop {
             let mut events = Events::subscribe(client, watch.clone()).await.doing(|| self.doing())?;
             let limit = if last_seq.is_some() { Some(MAX_LINES) } else { self.lines.map(|lines| lines.max(1)) };
-            let request = LogsRequest { name: self.name.clone(), limit, after_seq: last_seq };
+            let request = self.request(limit, last_seq);
             let logs = client.logs(request).await.doing(|| self.doing())?;
-            if let (Some(last), Some(first)) = (last_seq, logs.lines.first()) {
+            // With a level, lines that are not shown lie between too.
+            if let (None, Some(last), Some(first)) = (&self.level, last_seq, logs.lines.first()) {
                 note_lost(output, first.seq.saturating_sub(last + 1));
             }
             // None of them were asked for, and still the last one tells where to go on.
@@ -117,6 +127,10 @@ impl Logs {
         }
     }
 
+    fn request(&self, limit: Option<u32>, after_seq: Option<u64>) -> LogsRequest {
+        LogsRequest { name: self.name.clone(), limit, after_seq, level: self.level.clone() }
+    }
+
     fn doing(&self) -> String {
         format!("show the log of {}", quoted(&self.name))
     }
@@ -142,16 +156,17 @@ fn show(output: &mut Output, line: &LogLine) -> Result<(), Failure> {
     output.cells(&cells(line))
 }
 
-/// A line with when and where it was printed.
+/// A line with when and where it was printed, or how much it matters.
 pub(super) fn cells(line: &LogLine) -> [Cell; 3] {
-    let style = match line.stream.as_str() {
-        "stdout" => Style::Dim,
-        _ => Style::Warning,
+    let (origin, style) = match (line.level.as_deref(), line.stream.as_str()) {
+        (Some(level @ ("trace" | "debug" | "info")), _) | (None, level @ "stdout") => (level, Style::Dim),
+        (Some(level @ ("error" | "critical")), _) => (level, Style::Bad),
+        (Some(level), _) | (None, level) => (level, Style::Warning),
     };
     let cut = if line.truncated { " … (cut)" } else { "" };
     [
         Cell::new(absolute(line.time), Style::Dim),
-        Cell::new(format!("{:6}", line.stream), style),
+        Cell::new(format!("{origin:6}"), style),
         Cell::plain(format!("{}{cut}", line.text)),
     ]
 }

@@ -12,6 +12,7 @@ mod differences;
 mod edit;
 mod export;
 mod host;
+mod kv;
 mod list;
 mod logs;
 mod next;
@@ -66,6 +67,7 @@ pub(crate) enum RemoteVerb {
     Backfill(backfill::Backfill),
     Cancel(cancel::Cancel),
     Watch(watch::Watch),
+    Kv(kv::Kv),
     Plugin(plugin::Plugin),
     Host(host::Host),
 }
@@ -91,6 +93,7 @@ impl RemoteVerb {
             Self::Backfill(verb) => verb.run(client, output).await,
             Self::Cancel(verb) => verb.run(client, output).await,
             Self::Watch(verb) => verb.run(client, output).await,
+            Self::Kv(verb) => verb.run(client, output).await,
             Self::Plugin(verb) => verb.run(client, output).await,
             Self::Host(verb) => verb.run(client, output).await,
         }

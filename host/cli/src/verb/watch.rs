@@ -26,7 +26,7 @@ pub(crate) struct Watch {
 impl Watch {
     pub(crate) async fn run(self, client: &Client, output: &mut Output) -> Result<Exit, Failure> {
         let Self { name, kinds } = self;
-        let request = WatchRequest { name, kinds: (!kinds.is_empty()).then_some(kinds) };
+        let request = WatchRequest { name, kinds: (!kinds.is_empty()).then_some(kinds), level: None };
         if let Some(watched) = until_interrupted(watch(client, request, output)).await {
             watched?;
         }

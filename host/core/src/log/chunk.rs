@@ -1,11 +1,15 @@
-//! How lines stand in a chunk: the time since the chunk's first line as a LEB128 number of nanoseconds, a byte with the stream and
-//! whether the line was cut, the length as a LEB128 number, and the bytes.
+//! How lines stand in a chunk: the time since the chunk's first line as a LEB128 number of nanoseconds, a byte with the stream,
+//! whether the line was cut and its level, the length as a LEB128 number, and the bytes.
+//!
+//! The stream has the two lowest bits of its byte, the level, which only lines of `wasi:logging` have, those from the fourth up.
 
-use super::{LogLine, Stream};
+use super::{LEVELS, Level, LogLine, Stream};
 use crate::outcome::TaskId;
 use crate::time::Time;
 
+const STREAM: u8 = 0b11;
 const TRUNCATED: u8 = 0b100;
+const LEVEL_SHIFT: u32 = 3;
 
 /// A piece of a task's log, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ impl LogChunk {
     pub(super) fn push(&mut self, time: Time, stream: Stream, line: &[u8], truncated: bool) -> usize {
         let before = self.data.len();
         put_number(&mut self.data, time.0.saturating_sub(self.first_time.0).max(0).cast_unsigned());
-        self.data.push(stream as u8 | if truncated { TRUNCATED } else { 0 });
+        self.data.push(head(stream) | if truncated { TRUNCATED } else { 0 });
         put_number(&mut self.data, line.len() as u64);
         self.data.extend_from_slice(line);
         self.lines += 1;
@@ -54,15 +58,30 @@ impl LogChunk {
             Some(LogLine {
                 seq: seq - 1,
                 time: Time(self.first_time.0.saturating_add(delta.cast_signed())),
-                stream: match head & !TRUNCATED {
-                    0 => Stream::Stdout,
-                    1 => Stream::Stderr,
-                    _ => Stream::Host,
-                },
+                stream: stream(head),
                 text: String::from_utf8_lossy(line).into_owned(),
                 truncated: head & TRUNCATED != 0,
             })
         })
+    }
+}
+
+fn head(stream: Stream) -> u8 {
+    match stream {
+        Stream::Stdout => 0,
+        Stream::Stderr => 1,
+        Stream::Host => 2,
+        Stream::Log(level) => 3 | (level as u8) << LEVEL_SHIFT,
+    }
+}
+
+fn stream(head: u8) -> Stream {
+    match head & STREAM {
+        0 => Stream::Stdout,
+        1 => Stream::Stderr,
+        2 => Stream::Host,
+        // A level that a newer host wrote is taken for one that nobody filters away.
+        _ => Stream::Log(LEVELS.get(usize::from(head >> LEVEL_SHIFT)).copied().unwrap_or(Level::Critical)),
     }
 }
 

@@ -7,6 +7,7 @@ mod chunk;
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -37,7 +38,23 @@ pub enum Stream {
     Stderr,
     /// A word of the host's own, about the run.
     Host,
+    /// `wasi:logging`.
+    Log(Level),
 }
+
+/// How much a line matters; as in `wasi:logging`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Trace,
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Critical,
+}
+
+/// All levels, the least first.
+pub const LEVELS: [Level; 6] = [Level::Trace, Level::Debug, Level::Info, Level::Warn, Level::Error, Level::Critical];
 
 impl Stream {
     pub fn as_str(self) -> &'static str {
@@ -45,7 +62,43 @@ impl Stream {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
             Self::Host => "host",
+            Self::Log(_) => "log",
         }
+    }
+
+    /// How much its lines matter: plain output counts as `info`, and the host speaks up only where something is amiss.
+    pub fn level(self) -> Level {
+        match self {
+            Self::Stdout | Self::Stderr => Level::Info,
+            Self::Host => Level::Warn,
+            Self::Log(level) => level,
+        }
+    }
+}
+
+impl Level {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+/// What is no level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a level is one of `trace`, `debug`, `info`, `warn`, `error` and `critical`")]
+pub struct NotALevel;
+
+impl FromStr for Level {
+    type Err = NotALevel;
+
+    fn from_str(text: &str) -> Result<Self, NotALevel> {
+        LEVELS.into_iter().find(|level| level.as_str() == text).ok_or(NotALevel)
     }
 }
 
@@ -184,8 +237,13 @@ impl TaskLog {
 
     /// The newest `limit` lines in memory with `seq > after_seq`, oldest first.
     pub fn tail(&self, after_seq: u64, limit: usize) -> Vec<LogLine> {
+        self.tail_from(Level::Trace, after_seq, limit)
+    }
+
+    /// The same of this level and those above.
+    pub fn tail_from(&self, level: Level, after_seq: u64, limit: usize) -> Vec<LogLine> {
         let tail = self.lock();
-        newest_lines(tail.in_flight.iter().chain(&tail.sealed).chain(&tail.open), after_seq, limit)
+        newest_lines(tail.in_flight.iter().chain(&tail.sealed).chain(&tail.open), level, after_seq, limit)
     }
 
     /// The `seq` of the newest line, and how many lines were lost.
@@ -289,15 +347,16 @@ impl fmt::Debug for TaskLog {
     }
 }
 
-/// The newest `limit` lines of `chunks` with `seq > after_seq`, oldest first. The chunks are in order.
+/// The newest `limit` lines of `chunks` of this level and above with `seq > after_seq`, oldest first. The chunks are in order.
 pub(crate) fn newest_lines<'a>(
     chunks: impl IntoIterator<Item = &'a LogChunk>,
+    level: Level,
     after_seq: u64,
     limit: usize,
 ) -> Vec<LogLine> {
     let mut lines: VecDeque<LogLine> = VecDeque::new();
     for line in chunks.into_iter().flat_map(LogChunk::lines) {
-        if line.seq > after_seq {
+        if line.seq > after_seq && line.stream.level() >= level {
             if lines.len() == limit {
                 lines.pop_front();
             }

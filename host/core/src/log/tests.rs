@@ -31,6 +31,36 @@ fn lines_read_back_as_they_were_written() {
 }
 
 #[test]
+fn a_line_keeps_its_level_and_plain_output_counts_as_info() {
+    let log = TaskLog::detached(7, name());
+    LEVELS.iter().for_each(|level| log.push(Stream::Log(*level), level.as_str().as_bytes(), *level > Level::Info));
+    log.push(Stream::Stdout, b"out", false);
+    log.push(Stream::Host, b"the host", false);
+    let lines = log.tail(0, 10);
+    for (line, level) in lines.iter().zip(LEVELS) {
+        assert_eq!((line.stream, line.truncated), (Stream::Log(level), level > Level::Info));
+        assert_eq!(level.as_str().parse(), Ok(level));
+    }
+    let from =
+        |level, limit| texts(&log.tail_from(level, 0, limit)).into_iter().map(|(seq, _)| seq).collect::<Vec<_>>();
+    assert_eq!(from(Level::Info, 10), [3, 4, 5, 6, 7, 8]);
+    assert_eq!(
+        from(Level::Warn, 2),
+        [6, 8],
+        "the newest two of those that match, not those that match of the newest two"
+    );
+    assert_eq!("loud".parse::<Level>(), Err(NotALevel));
+}
+
+#[test]
+fn lines_of_hosts_without_levels_read_as_they_did() {
+    let chunk =
+        LogChunk { lines: 3, data: b"\0\0\x01a\0\x05\x01b\0\x02\x01c".to_vec(), ..LogChunk::new(7, 1, Time(0)) };
+    let streams: Vec<_> = chunk.lines().map(|line| (line.stream, line.truncated)).collect();
+    assert_eq!(streams, [(Stream::Stdout, false), (Stream::Stderr, true), (Stream::Host, false)]);
+}
+
+#[test]
 fn readers_get_the_newest_lines_oldest_first() {
     let (log, _unwritten) = log();
     (1..=5).for_each(|n| log.push(Stream::Stdout, format!("{n}").as_bytes(), false));
@@ -110,5 +140,5 @@ fn a_damaged_chunk_gives_the_lines_before_the_damage() {
     log.push(Stream::Stdout, b"two", false);
     let mut chunk = log.take_unwritten().remove(0);
     chunk.data.truncate(chunk.data.len() - 1);
-    assert_eq!(texts(&newest_lines([&chunk], 0, 10)), [(1, "one")]);
+    assert_eq!(texts(&newest_lines([&chunk], Level::Trace, 0, 10)), [(1, "one")]);
 }

@@ -142,7 +142,7 @@ async fn tasks_and_what_they_did_survive_a_restart() {
         1
     );
     supervisor.run("a", true, None).await.expect("it runs");
-    let page = supervisor.logs("a", 0, 10).await.expect("logs");
+    let page = supervisor.logs("a", Level::Trace, 0, 10).await.expect("logs");
     assert_eq!(
         page.lines.iter().map(|line| (line.seq, line.text.as_str())).collect::<Vec<_>>(),
         [(1, "hello"), (2, "hello")]

@@ -6,7 +6,7 @@ use crate::label::Selector;
 use crate::lateness::LatenessStats;
 use crate::log::LogLine;
 use crate::name::TaskName;
-use crate::outcome::{Counts, Outcome, Run, RunId};
+use crate::outcome::{Counts, Outcome, Run, RunId, TaskId};
 use crate::plugin::{PluginError, PluginFacts, Sha256};
 use crate::ports::{EngineStats, GrantFault, Pause, StoreError};
 use crate::spec::{SpecError, TaskSpec};
@@ -175,6 +175,17 @@ pub struct LogPage {
     pub lines: Vec<LogLine>,
     /// How many lines were lost before the store took them.
     pub dropped: u64,
+}
+
+/// Where a task's keys and values are.
+#[derive(Clone, Debug)]
+pub struct KeyValuesView {
+    pub task: TaskId,
+    pub name: TaskName,
+    /// The limit in force.
+    pub quota_bytes: u64,
+    /// Whether its runs get at them.
+    pub granted: bool,
 }
 
 /// How the host does.

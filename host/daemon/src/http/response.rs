@@ -81,13 +81,15 @@ fn status(code: ErrorCode) -> StatusCode {
     match code {
         ErrorCode::ParseError | ErrorCode::InvalidRequest | ErrorCode::InvalidParams => StatusCode::BAD_REQUEST,
         ErrorCode::NotPermitted => StatusCode::FORBIDDEN,
-        ErrorCode::MethodNotFound | ErrorCode::TaskNotFound | ErrorCode::PluginNotFound | ErrorCode::RunNotFound => {
-            StatusCode::NOT_FOUND
-        }
+        ErrorCode::MethodNotFound
+        | ErrorCode::TaskNotFound
+        | ErrorCode::PluginNotFound
+        | ErrorCode::RunNotFound
+        | ErrorCode::KeyNotFound => StatusCode::NOT_FOUND,
         ErrorCode::TaskExists | ErrorCode::PluginInUse | ErrorCode::RunInProgress | ErrorCode::RevisionConflict => {
             StatusCode::CONFLICT
         }
-        ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorCode::TooLarge | ErrorCode::QuotaExceeded => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::SpecInvalid | ErrorCode::PluginInvalid => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorCode::Busy => StatusCode::TOO_MANY_REQUESTS,
         ErrorCode::Internal | ErrorCode::StorageFailed => StatusCode::INTERNAL_SERVER_ERROR,

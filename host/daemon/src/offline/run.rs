@@ -180,6 +180,7 @@ async fn print_lines(mut events: EventStream, log: &TaskLog) {
         match line.stream {
             Stream::Stdout => drop(writeln!(io::stdout(), "{}", text(raw_stdout))),
             Stream::Stderr | Stream::Host => drop(writeln!(io::stderr(), "{}", text(raw_stderr))),
+            Stream::Log(level) => drop(writeln!(io::stderr(), "{}: {}", level.as_str(), text(raw_stderr))),
         }
     };
     loop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use taskhost_api as api;
 use taskhost_core::events::{Event, EventKind};
 use taskhost_core::lateness::LatenessStats;
-use taskhost_core::log::LogLine;
+use taskhost_core::log::{LogLine, Stream};
 use taskhost_core::outcome::{Counts, Run, RunMore, RunPhase, Trigger};
 use taskhost_core::plugin::PluginRef;
 use taskhost_core::ports::{Pause, Revision, RevisionKind};
@@ -339,6 +339,10 @@ pub(crate) fn line(line: LogLine) -> api::LogLine {
         seq: line.seq,
         time: line.time.to_timestamp(),
         stream: line.stream.as_str().to_owned(),
+        level: match line.stream {
+            Stream::Log(level) => Some(level.as_str().to_owned()),
+            Stream::Stdout | Stream::Stderr | Stream::Host => None,
+        },
         text: line.text,
         truncated: line.truncated,
     }

@@ -6,6 +6,7 @@ use std::io;
 
 use jsonrpsee::types::ErrorObjectOwned;
 use taskhost_api::ErrorCode;
+use taskhost_core::key_value::KeyValueError;
 use taskhost_core::name::TaskName;
 use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::StoreError;
@@ -77,8 +78,27 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
     }
 }
 
+/// The same of a task's keys and values.
+pub(super) fn key_value_error(error: &KeyValueError, name: &TaskName) -> ErrorObjectOwned {
+    let (code, hint) = match error {
+        KeyValueError::Store(error) => return to_rpc(TaskError::Store(error.clone())),
+        KeyValueError::Key(_) => (ErrorCode::InvalidParams, "give a shorter key".to_owned()),
+        KeyValueError::Value(_) => (ErrorCode::TooLarge, "keep it in several values".to_owned()),
+        KeyValueError::TooManyKeys(_) => (ErrorCode::InvalidParams, "do it in several steps".to_owned()),
+        KeyValueError::NotANumber => (ErrorCode::InvalidParams, "set it to a number first".to_owned()),
+        KeyValueError::Quota { .. } => {
+            let name = shell(name);
+            let hint = format!(
+                "make room with `taskctl kv rm {name} KEY`, or raise it with `taskctl edit {name} --limit kv_bytes=N`"
+            );
+            (ErrorCode::QuotaExceeded, hint)
+        }
+    };
+    code.to_error(error.to_string(), Some(hint))
+}
+
 /// A name as a shell takes it. Names have no quotes.
-fn shell(name: &TaskName) -> Cow<'_, str> {
+pub(super) fn shell(name: &TaskName) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
     match name.as_str() {
         name if name.chars().all(plain) => Cow::Borrowed(name),

@@ -6,6 +6,7 @@
 pub(crate) mod convert;
 pub(crate) mod errors;
 mod host;
+mod key_values;
 mod plugins;
 mod tasks;
 #[cfg(test)]
@@ -18,7 +19,8 @@ use jiff::Timestamp;
 use jsonrpsee::core::RegisterMethodError;
 use jsonrpsee::types::ErrorObjectOwned;
 use jsonrpsee::{Extensions, Methods, RpcModule};
-use taskhost_api::{ErrorCode, HostApiServer, PluginApiServer, TaskUnitApiServer};
+use taskhost_api::{ErrorCode, HostApiServer, KeyValueApiServer, PluginApiServer, TaskUnitApiServer};
+use taskhost_core::key_value::KeyValue;
 
 use crate::Host;
 use crate::access::Caller;
@@ -29,6 +31,7 @@ use crate::upload::PluginUploads;
 pub(crate) struct Rpc {
     pub(crate) host: Host,
     pub(crate) uploads: PluginUploads,
+    pub(crate) key_values: Arc<dyn KeyValue>,
     pub(crate) about: Arc<About>,
 }
 
@@ -44,6 +47,7 @@ impl Rpc {
     pub(crate) fn into_methods(self) -> Result<Methods, RegisterMethodError> {
         let mut methods = RpcModule::new(());
         methods.merge(TaskUnitApiServer::into_rpc(self.clone()))?;
+        methods.merge(KeyValueApiServer::into_rpc(self.clone()))?;
         methods.merge(PluginApiServer::into_rpc(self.clone()))?;
         methods.merge(HostApiServer::into_rpc(self))?;
         Ok(methods.into())

@@ -13,6 +13,7 @@ use taskhost_api::{
     WatchRequest, WhyRequest,
 };
 use taskhost_core::label::Selector;
+use taskhost_core::log::{Level, NotALevel};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, RunId};
 use taskhost_core::plugin::{PluginRef as CorePluginRef, Sha256};
@@ -44,7 +45,7 @@ const MAX_LOG_LINES: u32 = 10_000;
 
 /// About how many bytes of JSON one answer has at most: what would make it longer is left for the next page, or left out
 /// where there are no pages. The listeners bound answers too, but there it is an error.
-const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 4 * 1024 * 1024;
 
 #[async_trait]
 impl TaskUnitApiServer for Rpc {
@@ -258,7 +259,8 @@ impl TaskUnitApiServer for Rpc {
 
     async fn logs(&self, request: LogsRequest) -> RpcResult<Logs> {
         let limit = limit(request.limit, DEFAULT_LOG_LINES, MAX_LOG_LINES)?;
-        let page = self.host.logs(&request.name, request.after_seq.unwrap_or(0), limit).await.map_err(to_rpc)?;
+        let (level, after_seq) = (log_level(request.level.as_deref())?, request.after_seq.unwrap_or(0));
+        let page = self.host.logs(&request.name, level, after_seq, limit).await.map_err(to_rpc)?;
         let mut room = MAX_ANSWER_BYTES;
         // The newest lines are what was asked for.
         let newest = page.lines.into_iter().rev().map(convert::line);
@@ -345,6 +347,12 @@ fn outcome(text: Option<&str>) -> Result<Option<Outcome>, ErrorObjectOwned> {
     text.map(one_outcome).transpose()
 }
 
+/// All levels, if none is given.
+pub(super) fn log_level(text: Option<&str>) -> Result<Level, ErrorObjectOwned> {
+    let level = text.map_or(Ok(Level::Trace), str::parse);
+    level.map_err(|error: NotALevel| invalid_params(format!("`level`: {error}"), None))
+}
+
 fn one_outcome(text: &str) -> Result<Outcome, ErrorObjectOwned> {
     text.parse().map_err(|error| invalid_params(format!("`outcome`: {error}"), None))
 }
@@ -361,7 +369,7 @@ fn selector(text: Option<&str>) -> Result<Option<Selector>, ErrorObjectOwned> {
     text.map(str::parse).transpose().map_err(|error| invalid_params(format!("{error}"), None))
 }
 
-fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize, ErrorObjectOwned> {
+pub(super) fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize, ErrorObjectOwned> {
     match given.unwrap_or(default) {
         limit if (1..=max).contains(&limit) => Ok(limit as usize),
         limit => Err(invalid_params(format!("`limit` is {limit}; it must be from 1 to {max}"), None)),
@@ -369,7 +377,7 @@ fn limit(given: Option<u32>, default: u32, max: u32) -> Result<usize, ErrorObjec
 }
 
 /// Takes the room that a value needs in an answer; whether there was enough.
-fn takes_room(room: &mut usize, value: &impl serde::Serialize) -> bool {
+pub(super) fn takes_room(room: &mut usize, value: &impl serde::Serialize) -> bool {
     match room.checked_sub(json_bytes(value)) {
         Some(rest) => {
             *room = rest;

@@ -26,7 +26,12 @@ impl Api {
     async fn start() -> Self {
         let test = TestHost::start().await;
         let about = Arc::new(About { started_at: Timestamp::now(), listen: vec!["127.0.0.1:3333".to_owned()] });
-        let rpc = Rpc { host: test.host.clone(), uploads: test.uploads.clone(), about };
+        let rpc = Rpc {
+            host: test.host.clone(),
+            uploads: test.uploads.clone(),
+            key_values: Arc::clone(&test.key_values),
+            about,
+        };
         let mut methods = rpc.into_methods().expect("names differ");
         methods.extensions_mut().insert(Caller { uid: 7 });
         Self { methods, test }

@@ -5,15 +5,17 @@
 
 use jsonrpsee::PendingSubscriptionSink;
 use jsonrpsee::core::SubscriptionResult;
+use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::value::to_raw_value;
 use taskhost_api::{Event, EventKind, WatchRequest};
-use taskhost_core::events::Next;
+use taskhost_core::events::{self, Next};
+use taskhost_core::log::Level;
 use taskhost_core::name::TaskName;
 use taskhost_core::spec::SpecError;
-use taskhost_core::supervisor::TaskError;
 
 use super::convert;
 use super::errors::to_rpc;
+use super::tasks::log_level;
 use crate::Host;
 
 /// Serves one subscription until the subscriber or the host goes.
@@ -21,7 +23,7 @@ pub(super) async fn serve(host: &Host, pending: PendingSubscriptionSink, request
     let filter = match Filter::new(request) {
         Ok(filter) => filter,
         Err(error) => {
-            pending.reject(to_rpc(error)).await;
+            pending.reject(error).await;
             return Ok(());
         }
     };
@@ -34,6 +36,7 @@ pub(super) async fn serve(host: &Host, pending: PendingSubscriptionSink, request
             () = sink.closed() => return Ok(()),
         };
         let event = match next {
+            Next::Event(event) if filter.is_below_level(&event.kind) => continue,
             Next::Event(event) => convert::event(&event),
             Next::Lagged(lost) => convert::lagged(lost),
             Next::Closed => return Ok(()),
@@ -55,13 +58,20 @@ struct Filter {
     task: Option<String>,
     /// All but log lines if `None`.
     kinds: Option<Vec<EventKind>>,
+    level: Level,
 }
 
 impl Filter {
-    fn new(request: WatchRequest) -> Result<Self, TaskError> {
+    fn new(request: WatchRequest) -> Result<Self, ErrorObjectOwned> {
+        let level = log_level(request.level.as_deref())?;
         // In its normal form, as events have it.
-        let task = request.name.map(|name| TaskName::new(&name)).transpose().map_err(SpecError::from)?;
-        Ok(Self { task: task.map(String::from), kinds: request.kinds })
+        let task = request.name.map(|name| TaskName::new(&name)).transpose();
+        let task = task.map_err(|error| to_rpc(SpecError::from(error).into()))?;
+        Ok(Self { task: task.map(String::from), kinds: request.kinds, level })
+    }
+
+    fn is_below_level(&self, kind: &events::EventKind) -> bool {
+        matches!(kind, events::EventKind::Log { line, .. } if line.stream.level() < self.level)
     }
 
     fn takes(&self, kind: EventKind) -> bool {
@@ -82,6 +92,9 @@ impl Filter {
 
 #[cfg(test)]
 mod tests {
+    use taskhost_core::log::{LogLine, Stream};
+    use taskhost_core::time::Time;
+
     use super::*;
 
     fn event(kind: EventKind, task: Option<&str>) -> Event {
@@ -89,7 +102,7 @@ mod tests {
     }
 
     fn filter(name: Option<&str>, kinds: Option<&[EventKind]>) -> Filter {
-        let request = WatchRequest { name: name.map(str::to_owned), kinds: kinds.map(<[_]>::to_vec) };
+        let request = WatchRequest { name: name.map(str::to_owned), kinds: kinds.map(<[_]>::to_vec), level: None };
         Filter::new(request).expect("a valid name")
     }
 
@@ -106,6 +119,20 @@ mod tests {
         assert!(filter.passes(&event(EventKind::Log, Some("über"))), "names are compared in their normal form");
         assert!(!filter.passes(&event(EventKind::Log, Some("b"))));
         assert!(!filter.passes(&event(EventKind::RunFinished, Some("über"))));
+    }
+
+    #[test]
+    fn log_lines_below_the_level_that_was_asked_for_are_left_out() {
+        let filter = Filter::new(WatchRequest { level: Some("warn".to_owned()), ..WatchRequest::default() });
+        let filter = filter.expect("a level");
+        let is_below = |stream| {
+            let line = LogLine { seq: 1, time: Time(0), stream, text: String::new(), truncated: false };
+            filter.is_below_level(&events::EventKind::Log { task: TaskName::new("a").expect("a name"), line })
+        };
+        assert!(is_below(Stream::Stdout) && is_below(Stream::Log(Level::Info)));
+        assert!(!is_below(Stream::Host) && !is_below(Stream::Log(Level::Error)));
+        let refused = Filter::new(WatchRequest { level: Some("loud".to_owned()), ..WatchRequest::default() });
+        assert!(refused.is_err());
     }
 
     #[test]

@@ -1,17 +1,73 @@
 //! What tasks are granted of the host, one file for each kind of grant: checked when a task is added, and given to its attempts.
 
+pub(crate) mod config;
 pub(crate) mod env;
 pub(crate) mod files;
 pub(crate) mod http;
+pub(crate) mod key_value;
+pub(crate) mod logging;
+pub(crate) mod mask;
 pub(crate) mod net;
 mod preview1;
 mod public;
 pub(crate) mod reach;
+pub(crate) mod secrets;
 
+use std::sync::Arc;
+
+use taskhost_core::log::TaskLog;
+use taskhost_core::outcome::TaskId;
 use taskhost_core::ports::GrantFault;
 use taskhost_core::spec::Grants;
 
-use crate::setup::Services;
+use self::key_value::KeyValues;
+use self::secrets::Secrets;
+use crate::output::Output;
+use crate::setup::{Services, Setup};
+
+/// What one attempt has of its grants.
+pub(crate) struct Granted {
+    pub(crate) task: TaskId,
+    pub(crate) setup: Arc<Setup>,
+    pub(crate) secrets: Option<Arc<Secrets>>,
+    pub(crate) output: Arc<Output>,
+    key_values: KeyValues,
+    told: Told,
+}
+
+/// What the task's log was told of already in this attempt.
+#[derive(Default)]
+struct Told {
+    kv: bool,
+    secrets: bool,
+}
+
+impl Granted {
+    pub(crate) fn new(task: TaskId, setup: Arc<Setup>, secrets: Option<Arc<Secrets>>, output: Arc<Output>) -> Self {
+        Self { task, setup, secrets, output, key_values: KeyValues::default(), told: Told::default() }
+    }
+
+    /// The next attempt of a kept instance begins, with the same grants and secrets.
+    pub(crate) fn begin_again(&mut self, log: &Arc<TaskLog>) {
+        self.told = Told::default();
+        self.output.begin_again(log);
+    }
+
+    /// Whether its secrets are these, and none was changed.
+    pub(crate) fn has_secrets(&self, secrets: Option<&Arc<Secrets>>) -> bool {
+        match (&self.secrets, secrets) {
+            (Some(own), Some(secrets)) => Arc::ptr_eq(own, secrets),
+            (own, secrets) => own.is_none() && secrets.is_none(),
+        }
+    }
+
+    /// Tells the task's log, once an attempt, what the guest was denied and how to allow it.
+    fn denied(&mut self, told: impl FnOnce(&mut Told) -> &mut bool, what: &str, flag: &str) {
+        if !std::mem::replace(told(&mut self.told), true) {
+            self.output.host_line(&format!("denied: {what}; allow it with {flag}"));
+        }
+    }
+}
 
 /// Refuses grants that this host can't give. Blocking.
 pub(crate) fn check(grants: &Grants, services: &Services) -> Result<(), GrantFault> {

@@ -5,13 +5,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use taskhost_core::log::{Stream, TaskLog};
 use taskhost_core::outcome::cut;
 use taskhost_core::spec::{Grants, Limit};
 use wasmtime_wasi::I32Exit;
 
 use crate::grant::http::Http;
 use crate::grant::net::Net;
+use crate::output::Output;
 use crate::report::{Broken, Returned};
 use crate::setup::Setup;
 
@@ -37,11 +37,11 @@ pub(crate) struct Reach {
 pub(crate) struct TooMuch(pub(crate) Limit);
 
 impl Reach {
-    pub(crate) fn new(setup: Arc<Setup>, log: Arc<TaskLog>) -> Self {
+    pub(crate) fn new(setup: Arc<Setup>, output: Arc<Output>) -> Self {
         let hosts = !setup.spec.grants().hosts.is_empty();
         let mut reach = Self {
             setup,
-            denials: Denials { log, told: AtomicBool::new(false) },
+            denials: Denials { output, told: AtomicBool::new(false) },
             asked_for_dirs: false,
             asked_for_env: false,
             succeeded: false,
@@ -67,8 +67,8 @@ impl Reach {
     /// The network, made now if it is not there.
     pub(crate) fn net(&mut self) -> &Arc<Net> {
         self.net.get_or_insert_with(|| {
-            let Denials { log, told } = &self.denials;
-            let denials = Denials { log: Arc::clone(log), told: AtomicBool::new(told.load(Ordering::Relaxed)) };
+            let Denials { output, told } = &self.denials;
+            let denials = Denials { output: Arc::clone(output), told: AtomicBool::new(told.load(Ordering::Relaxed)) };
             Arc::new(Net::new(Arc::clone(&self.setup), denials))
         })
     }
@@ -152,7 +152,7 @@ impl Reach {
 
 /// Tells of the first denial of an attempt; of the rest, the plugin's own messages say enough.
 pub(crate) struct Denials {
-    log: Arc<TaskLog>,
+    output: Arc<Output>,
     told: AtomicBool,
 }
 
@@ -163,7 +163,7 @@ impl Denials {
 
     pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
         if !self.told.swap(true, Ordering::Relaxed) {
-            self.log.push(Stream::Host, line().as_bytes(), false);
+            self.output.host_line(&line());
         }
     }
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use taskhost_core::key_value::MemoryKeyValue;
+use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::log::{LogLine, TaskLog};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
-use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner};
+use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner, SecretSource};
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::{Ceilings, DirGrant, Grants, Limit, SpecPatch, TaskSpec};
 use taskhost_core::time::Time;
@@ -80,6 +80,14 @@ impl Host {
     /// One that keeps its own data in this folder.
     pub(crate) fn with_own_dir(own_dir: &Path) -> Self {
         Self::with(|config| config.own_dirs = vec![own_dir.to_owned()])
+    }
+
+    pub(crate) fn with_secrets(secrets: Arc<dyn SecretSource>) -> Self {
+        Self::with(|config| config.secrets = secrets)
+    }
+
+    pub(crate) fn with_key_values(key_values: Arc<dyn KeyValue>) -> Self {
+        Self::with(|config| config.key_values = key_values)
     }
 
     fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
@@ -163,6 +171,8 @@ pub(crate) struct Task {
     pub(crate) limits: BTreeMap<String, u64>,
     pub(crate) keep: bool,
     pub(crate) grants: Grants,
+    /// What else its definition says.
+    pub(crate) patch: SpecPatch,
 }
 
 impl Task {
@@ -177,6 +187,7 @@ impl Task {
             limits: BTreeMap::new(),
             keep: false,
             grants: Grants::none(),
+            patch: SpecPatch::default(),
         }
     }
 
@@ -242,7 +253,7 @@ impl Task {
         let patch = SpecPatch {
             limits: Some(Some(self.limits.clone())),
             instance: self.keep.then(|| Some("keep".to_owned())),
-            ..SpecPatch::default()
+            ..self.patch.clone()
         };
         spec.patched(patch, &Zone::utc()).expect("a spec")
     }

@@ -8,6 +8,7 @@ mod cache;
 mod compile;
 mod files;
 mod floor;
+mod grants;
 mod guest;
 mod host;
 mod http;

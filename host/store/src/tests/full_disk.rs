@@ -5,6 +5,7 @@ use std::io::Write;
 use std::process::Command;
 
 use sha2::Digest;
+use taskhost_core::key_value::{KeyValueChange, KeyValueError};
 use taskhost_core::log::LogChunk;
 use taskhost_core::plugin::{PluginFacts, PluginKind, Sha256};
 use taskhost_core::ports::{ChangeKind, HistoryBatch, Store, StoreError};
@@ -94,6 +95,18 @@ async fn on_a_small_disk(dir: &Path) {
     // More than the log has room for, which was grown before.
     let starts: Vec<_> = (0..500_000).map(|second| start(0, second)).collect();
     assert!(matches!(store.record_starts(starts).await, Err(StoreError::Full(_))));
+    let kv = store.key_values();
+    let value = bytes::Bytes::from(vec![1; 1 << 20]);
+    let write = |key: usize| KeyValueChange::Write { set: vec![(key.to_string(), value.clone())], delete: Vec::new() };
+    let mut values = 0;
+    let full = loop {
+        match kv.change(0, write(values), u64::MAX).await {
+            Ok(_) => values += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(full, KeyValueError::Store(StoreError::Full(_))), "{full:?}");
+    assert_eq!(kv.usage(0).await.expect("readable").keys, values as u64, "nothing of what was refused");
     let wasm = bytes::Bytes::from(vec![0; 1 << 20]);
     let facts = PluginFacts {
         sha256: Sha256(sha2::Sha256::digest(&wasm).into()),
@@ -105,7 +118,7 @@ async fn on_a_small_disk(dir: &Path) {
     assert!(matches!(store.put_plugin(facts.clone(), Time(1), wasm.clone()).await, Err(StoreError::Full(_))));
     assert!(fs::read_dir(data.join("plugins")).expect("a directory").next().is_none(), "nothing half written");
     let faults = store.faults();
-    assert!(faults.len() == 2 && faults.iter().all(|fault| fault.starts_with("the disk is full: ")), "{faults:?}");
+    assert!(faults.len() == 3 && faults.iter().all(|fault| fault.starts_with("the disk is full: ")), "{faults:?}");
     assert_eq!(names(&store), taken);
 
     fs::remove_file(&filler).expect("makes room");
@@ -118,6 +131,7 @@ async fn on_a_small_disk(dir: &Path) {
         .expect("recorded without a restart");
     store.record_starts(vec![start(0, 1)]).await.expect("recorded without a restart");
     store.put_plugin(facts, Time(1), wasm).await.expect("stored without a restart");
+    kv.change(0, write(values), u64::MAX).await.expect("written without a restart");
     assert_eq!(store.faults(), Vec::<String>::new());
     assert_eq!(names(&store), taken);
     close(store).await;

@@ -1,0 +1,110 @@
+//! `wasi:keyvalue@0.2.0-draft`, whose cursors and counters are unsigned numbers.
+
+use wasmtime::component::{HasSelf, Linker, Resource};
+
+use crate::state::State;
+
+use super::{Bucket, Fault};
+
+use self::bindings::wasi::keyvalue::{atomics, batch, store};
+
+mod bindings {
+    wasmtime::component::bindgen!({
+        path: "../../wit/deps/keyvalue-0.2.0-draft",
+        world: "imports",
+        imports: { default: async | trappable },
+        with: {
+            "wasi:keyvalue/store.bucket": crate::grant::key_value::Bucket,
+        },
+        trappable_error_type: {
+            "wasi:keyvalue/store.error" => crate::grant::key_value::Fault,
+        },
+    });
+}
+
+pub(super) fn add_to_linker(linker: &mut Linker<State>) -> wasmtime::Result<()> {
+    store::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    atomics::add_to_linker::<State, HasSelf<State>>(linker, |state| state)?;
+    batch::add_to_linker::<State, HasSelf<State>>(linker, |state| state)
+}
+
+impl store::Host for State {
+    async fn open(&mut self, identifier: String) -> Result<Resource<Bucket>, Fault> {
+        self.kv_open(&identifier)
+    }
+
+    fn convert_error(&mut self, fault: Fault) -> wasmtime::Result<store::Error> {
+        match fault {
+            Fault::NoSuchStore => Ok(store::Error::NoSuchStore),
+            Fault::AccessDenied => Ok(store::Error::AccessDenied),
+            Fault::Other(words) => Ok(store::Error::Other(words)),
+            Fault::Trap(error) => Err(error),
+        }
+    }
+}
+
+impl store::HostBucket for State {
+    async fn get(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Option<Vec<u8>>, Fault> {
+        self.kv_check(&bucket)?;
+        Ok(self.kv_get(key).await?.map(Vec::from))
+    }
+
+    async fn set(&mut self, bucket: Resource<Bucket>, key: String, value: Vec<u8>) -> Result<(), Fault> {
+        self.kv_check(&bucket)?;
+        self.kv_write(vec![(key, value)], Vec::new()).await
+    }
+
+    async fn delete(&mut self, bucket: Resource<Bucket>, key: String) -> Result<(), Fault> {
+        self.kv_check(&bucket)?;
+        self.kv_write(Vec::new(), vec![key]).await
+    }
+
+    async fn exists(&mut self, bucket: Resource<Bucket>, key: String) -> Result<bool, Fault> {
+        self.kv_check(&bucket)?;
+        Ok(self.kv_get(key).await?.is_some())
+    }
+
+    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Result<store::KeyResponse, Fault> {
+        self.kv_check(&bucket)?;
+        let after = cursor.map(|cursor| self.kv_place(cursor)).transpose()?;
+        let (keys, more) = self.kv_list(after).await?;
+        let cursor = keys.last().filter(|_| more).cloned().map(|last| self.kv_cursor(last));
+        Ok(store::KeyResponse { keys, cursor })
+    }
+
+    async fn drop(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+        self.kv_close(bucket)
+    }
+}
+
+impl batch::Host for State {
+    async fn get_many(
+        &mut self,
+        bucket: Resource<Bucket>,
+        keys: Vec<String>,
+    ) -> Result<Vec<Option<(String, Vec<u8>)>>, Fault> {
+        self.kv_check(&bucket)?;
+        self.kv_get_many(keys).await
+    }
+
+    /// The draft allows that only some are set; here it is all of them or none.
+    async fn set_many(&mut self, bucket: Resource<Bucket>, key_values: Vec<(String, Vec<u8>)>) -> Result<(), Fault> {
+        self.kv_check(&bucket)?;
+        self.kv_write(key_values, Vec::new()).await
+    }
+
+    async fn delete_many(&mut self, bucket: Resource<Bucket>, keys: Vec<String>) -> Result<(), Fault> {
+        self.kv_check(&bucket)?;
+        self.kv_write(Vec::new(), keys).await
+    }
+}
+
+impl atomics::Host for State {
+    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: u64) -> Result<u64, Fault> {
+        self.kv_check(&bucket)?;
+        let by = i64::try_from(delta).map_err(|_| Fault::Other("the number to add is too large".to_owned()))?;
+        let number = self.kv_increment(key, by).await?;
+        u64::try_from(number)
+            .map_err(|_| Fault::Other(format!("the number is {number} now, and this draft has none below 0")))
+    }
+}

@@ -1,0 +1,94 @@
+//! The secrets that a task is granted, as one attempt has them.
+//!
+//! They are read before the attempt's instance is made, so that whatever the guest does with them, the host knows what to hide. A task
+//! without secrets pays nothing for it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, PoisonError};
+
+use crate::setup::Setup;
+
+use super::mask::Mask;
+
+/// The most bytes of a task's secrets together: what is searched for in every line that the task writes.
+const MAX_SECRETS_BYTES: usize = 256 << 10;
+
+/// The values of a task's secrets. They never show in `Debug`.
+pub(crate) struct Secrets {
+    /// Those that can't be used have in words why, for the task's log: for whoever runs the host, and not for the guest.
+    values: BTreeMap<String, Result<String, String>>,
+    pub(crate) mask: Option<Mask>,
+}
+
+/// Why no attempt can be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SecretsError {
+    #[error("failed to read the task's secrets: {0}")]
+    Read(#[from] tokio::task::JoinError),
+    #[error("failed to read the task's secrets: {0}")]
+    Mask(#[from] aho_corasick::BuildError),
+}
+
+impl Secrets {
+    /// Reads the secrets that a task is granted, as they are now; `None` if it is granted none. Off the worker's thread.
+    pub(crate) async fn read(setup: &Arc<Setup>) -> Result<Option<Arc<Self>>, SecretsError> {
+        if setup.spec.grants().secrets.is_empty() {
+            return Ok(None);
+        }
+        let setup = Arc::clone(setup);
+        tokio::task::spawn_blocking(move || Self::read_now(&setup).map(Some)).await?
+    }
+
+    fn read_now(setup: &Setup) -> Result<Arc<Self>, SecretsError> {
+        let mut values = BTreeMap::new();
+        let mut room = MAX_SECRETS_BYTES;
+        for name in &setup.spec.grants().secrets {
+            let value = read_one(setup, name).and_then(|value| match room.checked_sub(value.len()) {
+                Some(rest) => {
+                    room = rest;
+                    Ok(value)
+                }
+                None => Err(format!("the task's secrets have more than {MAX_SECRETS_BYTES} bytes together")),
+            });
+            values.insert(name.clone(), value);
+        }
+        // Secrets change rarely, and finding them is prepared once for all attempts until then.
+        let mut last = setup.last_secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(last) = last.as_ref().filter(|last| last.values == values) {
+            return Ok(Arc::clone(last));
+        }
+        let mask = Mask::new(values.values().filter_map(|value| value.as_deref().ok()))?;
+        let secrets = Arc::new(Self { values, mask });
+        *last = Some(Arc::clone(&secrets));
+        Ok(secrets)
+    }
+
+    /// The value of a secret; `None` if the task is not granted this one, else why it has no value.
+    pub(crate) fn get(&self, name: &str) -> Option<Result<&str, &str>> {
+        self.values.get(name).map(|value| value.as_deref().map_err(String::as_str))
+    }
+
+    /// Every secret that the task is granted, in order of name.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Result<&str, &str>)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value.as_deref().map_err(String::as_str)))
+    }
+}
+
+fn read_one(setup: &Setup, name: &str) -> Result<String, String> {
+    match setup.services.secrets.read(name) {
+        Ok(Some(value)) => match String::from_utf8(value.into()) {
+            Ok(value) => Ok(value),
+            // The error would have the bytes.
+            Err(_) => Err("it is no text of UTF-8".to_owned()),
+        },
+        Ok(None) => Err(format!("the host has none of this name; put it in {}", setup.services.secrets.places(name))),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.values.keys()).finish()
+    }
+}
