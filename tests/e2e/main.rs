@@ -16,6 +16,7 @@ mod crash;
 mod damage;
 mod full_disk;
 mod go_dialect;
+mod grants;
 mod hostile;
 mod http;
 mod lifecycle;

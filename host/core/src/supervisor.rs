@@ -31,7 +31,9 @@ use crate::log::LogSink;
 use crate::name::TaskName;
 use crate::outcome::{Counts, Run, RunId};
 use crate::plugin::{PluginError, Sha256};
-use crate::ports::{Clock, Definition, Engine, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve};
+use crate::ports::{
+    Clock, Definition, Engine, GrantGate, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve,
+};
 use crate::recorder::{Claims, LastFlush, MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
@@ -58,6 +60,8 @@ pub struct SupervisorConfig {
     pub zone: Zone,
     /// The most that definitions may ask for.
     pub ceilings: Ceilings,
+    /// Who may grant what.
+    pub gate: Arc<dyn GrantGate>,
 }
 
 /// Runs tasks. Cheap to clone; all clones are the same supervisor.
@@ -71,6 +75,7 @@ struct Inner<E: Engine, C: Clock> {
     clock: C,
     zone: Zone,
     ceilings: Ceilings,
+    gate: Arc<dyn GrantGate>,
     claims: Arc<Claims>,
     /// What is to be written at once.
     urgent: mpsc::Sender<Urgent>,
@@ -145,6 +150,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 clock,
                 zone: config.zone,
                 ceilings: config.ceilings,
+                gate: config.gate,
                 claims,
                 urgent,
                 bus,

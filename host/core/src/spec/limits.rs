@@ -257,6 +257,28 @@ mod tests {
     }
 
     #[test]
+    fn the_table_that_people_read_has_the_same_numbers() {
+        let table = include_str!("../../../../docs/limits.md").lines().filter(|line| line.starts_with("| `"));
+        let told = |rule: &LimitRule, value: u64| match rule.name.split('_').next_back() {
+            Some("ms") => format_duration(Duration::from_millis(value)),
+            _ if !rule.name.contains("bytes") => value.to_string(),
+            _ => [(30, "GiB"), (20, "MiB"), (10, "KiB")]
+                .into_iter()
+                .find(|(shift, _)| value.trailing_zeros() >= *shift)
+                .map_or(value.to_string(), |(shift, unit)| format!("{} {unit}", value >> shift)),
+        };
+        let row = |rule: &LimitRule| {
+            let default = rule.default.map_or("none".to_owned(), |default| told(rule, default));
+            format!("| `{}` | {default} | {} | {} | ", rule.name, told(rule, rule.min), told(rule, rule.max))
+        };
+        let rows: Vec<_> = table.collect();
+        assert_eq!(rows.len(), LIMITS.len());
+        for (rule, line) in LIMITS.iter().zip(rows) {
+            assert!(line.starts_with(&row(rule)), "docs/limits.md has\n{line}\nand the code\n{}", row(rule));
+        }
+    }
+
+    #[test]
     fn a_limit_is_refused_with_the_names_or_the_range() {
         let refused =
             |name: &str, value| Limits::check(BTreeMap::from([(name.to_owned(), value)])).expect_err(name).to_string();

@@ -64,6 +64,7 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
         TaskError::Twice(_) => (ErrorCode::InvalidParams, hint("give each task once")),
         TaskError::Spec(error) => (ErrorCode::SpecInvalid, spec_hint(error)),
         TaskError::Grant(fault) => (ErrorCode::SpecInvalid, Some(fault.hint.clone())),
+        TaskError::MayNotGrant(fault) => (ErrorCode::NotPermitted, Some(fault.hint.clone())),
         TaskError::Plugin(error) => plugin(error),
         TaskError::PluginInUse { example, .. } => (
             ErrorCode::PluginInUse,
