@@ -276,9 +276,10 @@ definitions! {
     on_recovery: String,
     /// The guest's arguments, without its own name.
     args: Vec<String>,
-    /// What it may do beside computing; nothing by default.
+    /// What it may do beside computing; nothing by default. What a patch gives is all that it then has.
     grants: Grants,
-    /// Limits other than `timeout` and `memory_bytes`, by name, like `{"log_lines": 100}`; those that are absent have their defaults.
+    /// Limits other than `timeout` and `memory_bytes`, by name, like `{"log_lines": 100}`; those that are absent have their defaults,
+    /// also after a patch.
     limits: Limits,
     /// Whether every attempt has an instance of its own, `fresh`, the default, or the next run gets the same one: `keep`.
     instance: String,

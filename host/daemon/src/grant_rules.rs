@@ -54,7 +54,7 @@ impl GrantRules {
         };
         match real.as_ref() {
             Some(real) if self.dirs.iter().any(below) => {
-                // A link is its owner's to turn elsewhere, once the folder is granted.
+                // A link is its owner's to turn elsewhere, once the folder is granted. The engine follows none when it opens one.
                 if real == Path::new(&dir.host) {
                     Ok(())
                 } else {
@@ -161,11 +161,11 @@ mod tests {
     #[test]
     fn others_grant_addresses_that_are_in_a_listed_net() {
         let rules = GrantRules {
-            private_hosts: hosts(&["10.1.0.0/16:*", "localhost:80", "[fd00::/8]:443"]),
+            private_hosts: hosts(&["10.0.0.0/16:*", "localhost:80", "[fd00::/8]:443"]),
             ..Default::default()
         };
         let grant = |pattern: &str| Grants { hosts: hosts(&[pattern]), ..Grants::default() };
-        for pattern in ["10.1.0.0/16:*", "10.1.2.3:80", "10.1.128.0/17:*", "localhost:80", "[fd00::1]:443"] {
+        for pattern in ["10.0.0.0/16:*", "10.0.2.3:80", "10.0.128.0/17:*", "localhost:80", "[fd00::1]:443"] {
             assert_eq!(rules.check(STRANGER, &grant(pattern)), Ok(()), "{pattern}");
         }
         for pattern in [

@@ -82,7 +82,7 @@ fn may_use(imports: &[String]) -> Vec<(&'static str, &'static str)> {
         ("--kv", "a key-value store", &["wasi:keyvalue/"]),
     ];
     let is_imported = |begins: &&str| imports.iter().any(|import| import.starts_with(*begins));
-    let asked_for = ASKED_FOR.iter().filter(|(_, _, begins)| begins.iter().any(|begins| is_imported(&begins)));
+    let asked_for = ASKED_FOR.iter().filter(|(_, _, begins)| begins.iter().any(is_imported));
     asked_for.map(|(flags, what, _)| (*flags, *what)).collect()
 }
 
