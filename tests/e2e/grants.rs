@@ -211,6 +211,13 @@ fn a_ceiling_of_the_host_refuses_what_is_past_it_by_its_name() {
         }
     }
     assert_eq!(host.task("t")["revision"], 1);
+    let effective = host.call("TaskUnit.Get", json!({ "name": "t", "effective": true }));
+    let limits = &effective["spec"]["limits"];
+    assert_eq!(
+        (&limits["cpu_ms"], &limits["log_lines"], &limits["handles"]),
+        (&json!(5000), &json!(1000), &json!(1000))
+    );
+    assert_eq!(effective["spec"]["max_running"], 4, "what is in force");
 }
 
 #[test]

@@ -175,6 +175,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         &self.inner.zone
     }
 
+    /// The most that definitions may ask for.
+    pub fn ceilings(&self) -> &Ceilings {
+        &self.inner.ceilings
+    }
+
     /// One task.
     ///
     /// # Errors

@@ -225,6 +225,21 @@ impl Ceilings {
     }
 }
 
+impl Ceilings {
+    /// A definition with every default written out, and brought down to what is in force.
+    pub fn effective(&self, spec: &TaskSpec) -> TaskSpec {
+        let own = LIMITS.iter().filter(|rule| rule.limit != Limit::MemoryBytes);
+        let limits = own.filter_map(|rule| Some((rule.limit, self.limit(spec, rule.limit)?))).collect();
+        TaskSpec {
+            timeout: Some(self.timeout(spec)),
+            max_running: Some(self.max_running(spec)),
+            memory_bytes: self.limit(spec, Limit::MemoryBytes),
+            limits: Some(Box::new(Limits(limits))),
+            ..spec.effective()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::name::TaskName;
@@ -245,6 +260,26 @@ mod tests {
         let refused = ceilings.check(&spec).expect_err("past the ceiling").to_string();
         assert!(refused.starts_with("`memory_bytes` is 2097152, and this host allows 1048576 at most"), "{refused}");
         assert_eq!(ceilings.limit(&spec, Limit::MemoryBytes), Some(1 << 20));
+    }
+
+    #[test]
+    fn what_is_in_force_is_the_default_or_what_is_given_but_never_past_a_ceiling() {
+        let mut ceilings = Ceilings { max_running: Some(2), ..Ceilings::default() };
+        ceilings.set(Limit::MemoryBytes, 1 << 20).expect("in range");
+        ceilings.set(Limit::CpuMs, 500).expect("in range");
+        let mut spec = TaskSpec::new(TaskName::new("a").expect("a name"));
+        spec.limits = Some(Box::new(Limits([(Limit::CpuMs, 900), (Limit::LogLines, 7)].into())));
+        let effective = ceilings.effective(&spec);
+        assert_eq!(
+            (effective.max_running, effective.memory_bytes, effective.timeout),
+            (Some(2), Some(1 << 20), Some(spec.timeout()))
+        );
+        let limit = |limit| effective.own_limit(limit);
+        assert_eq!(
+            (limit(Limit::CpuMs), limit(Limit::LogLines), limit(Limit::Tables)),
+            (Some(500), Some(7), Some(100))
+        );
+        assert_eq!(Ceilings::default().effective(&spec), spec.effective());
     }
 
     #[test]
