@@ -21,6 +21,7 @@ mod crash;
 mod damage;
 mod full_disk;
 mod go_dialect;
+mod grants;
 mod hostile;
 mod http;
 mod key_value;

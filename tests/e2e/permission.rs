@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{TestEnv, run_to_end};
+use crate::support::{Host, TestEnv, run_to_end};
 
 /// A user of no account, as it is on every Linux.
 const STRANGER_UID: u32 = 65_534;
@@ -75,4 +75,62 @@ fn a_stranger_that_the_configuration_names_is_let_in() {
     assert!(answer.contains(r#""result":true"#), "{answer}");
     let socket = std::fs::metadata(env.socket()).expect("it is there");
     assert_eq!(socket.permissions().mode() & 0o777, 0o666, "the socket lets others knock");
+}
+
+#[test]
+fn a_user_of_the_host_grants_what_is_listed_and_uses_no_grants_of_others() {
+    let env = TestEnv::new();
+    let (root, outer) = (env.path("shared"), env.path("private"));
+    for folder in [&root, &outer] {
+        std::fs::create_dir(folder).expect("the temporary directory can be written");
+    }
+    let root = root.canonicalize().expect("it was made");
+    let root = root.to_str().expect("a path of UTF-8");
+    let text = format!(
+        "[access]\nusers = [\"{STRANGER_UID}\"]\n[grants]\ndirs = [\"{root}\"]\nprivate_hosts = [\"10.0.0.0/8:*\"]\n"
+    );
+    let config = env.write("config.toml", text);
+    let mut serve = env.serve();
+    serve.arg("--config").arg(config).env("TASKHOST_SECRET_KEY", "hush");
+    let host = Host::start(&env, serve);
+    let outer = outer.to_str().expect("a path of UTF-8");
+    host.ok(&["add", "owned", "--manual", "--dir", outer, "--secret", "key", "--allow-host", "localhost:80"]);
+
+    let ask = |method: &str, params: serde_json::Value| {
+        let request = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": [params] }).to_string();
+        ask_as_stranger(host.tcp(), &request).map(|answer| serde_json::from_str(&answer).expect("JSON"))
+    };
+    let add = |grants: serde_json::Value| {
+        ask(
+            "TaskUnit.Add",
+            json!({ "name": "theirs", "schedules": [{ "manual": true }], "grants": grants, "replace": true }),
+        )
+    };
+    let allowed = json!({ "dirs": [{ "host": root, "guest": "/data" }], "hosts": ["example.com:443", "10.1.2.3:80"], "kv": true });
+    let Some(answer): Option<serde_json::Value> = add(allowed) else { return };
+    assert_eq!(answer["result"]["revision"], 1, "{answer}");
+    for (grants, told) in [
+        (json!({ "dirs": [{ "host": outer, "guest": "/data" }] }), "grants.dirs"),
+        (json!({ "dirs": [{ "host": "/absent", "guest": "/data" }] }), "grants.dirs"),
+        (json!({ "secrets": ["key"] }), "grants.secrets"),
+        (json!({ "secrets": ["absent"] }), "grants.secrets"),
+        (json!({ "hosts": ["127.0.0.1:80"] }), "grants.private_hosts"),
+    ] {
+        let answer = add(grants.clone()).expect("there is a shell");
+        assert_eq!(answer["error"]["data"]["name"], "not_permitted", "{grants}: {answer}");
+        assert!(answer["error"]["data"]["hint"].as_str().is_some_and(|hint| hint.contains(told)), "{grants}: {answer}");
+    }
+    for (patch, may) in [
+        (json!({ "name": "owned", "args": ["--send", "it"] }), false),
+        (json!({ "name": "owned", "grants": { "secrets": ["key"] } }), false),
+        (json!({ "name": "owned", "timeout": "5s" }), true),
+        (json!({ "name": "owned", "grants": null, "args": ["x"] }), true),
+    ] {
+        let answer: serde_json::Value = ask("TaskUnit.Edit", patch.clone()).expect("there is a shell");
+        assert_eq!(answer.get("result").is_some(), may, "{patch}: {answer}");
+        assert!(may || answer["error"]["data"]["name"] == "not_permitted", "{patch}: {answer}");
+    }
+    let apply = json!({ "tasks": [{ "name": "new", "grants": { "secrets": ["key"] } }], "dry_run": true });
+    let answer: serde_json::Value = ask("TaskUnit.Apply", apply).expect("there is a shell");
+    assert_eq!(answer["error"]["data"]["name"], "not_permitted", "{answer}");
 }

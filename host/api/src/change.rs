@@ -133,7 +133,7 @@ pub enum TaskChangeKind {
 /// A member of a definition that is not what it was.
 #[derive(Clone, Debug, PartialEq, JsonSchema, Serialize, Deserialize)]
 pub struct Difference {
-    /// Its name; of a label, `labels.KEY`.
+    /// Its name; of a label `labels.KEY`, of a limit `limits.NAME`, of what is granted `grants.hosts`, `grants.env.NAME` and so on.
     pub member: String,
     /// What it was; absent if it had its default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -203,14 +203,17 @@ impl Spec {
     }
 }
 
-/// The members of a definition as the wire has them, each label as one of them.
+/// The members of a definition as the wire has them; of those that hold pairs, each pair as one of them.
 fn members(spec: &Spec) -> serde_json::Map<String, serde_json::Value> {
     let serde_json::Value::Object(mut members) = serde_json::to_value(spec).expect("a definition has text for keys")
     else {
         unreachable!("a struct is an object")
     };
-    if let Some(serde_json::Value::Object(labels)) = members.remove("labels") {
-        members.extend(labels.into_iter().map(|(key, value)| (format!("labels.{key}"), value)));
+    // The outer ones first.
+    for holder in ["labels", "limits", "grants", "grants.env", "grants.config"] {
+        if let Some(serde_json::Value::Object(pairs)) = members.remove(holder) {
+            members.extend(pairs.into_iter().map(|(key, value)| (format!("{holder}.{key}"), value)));
+        }
     }
     members
 }
@@ -241,6 +244,28 @@ mod tests {
             ])
         );
         assert_eq!(old.differences(&old), []);
+    }
+
+    #[test]
+    fn limits_and_grants_differ_one_by_one() {
+        let old = spec(json!({
+            "name": "a", "limits": {"log_lines": 5, "cpu_ms": 1},
+            "grants": {"env": {"A": "1", "B": "2"}, "hosts": ["a.example:1"], "kv": true},
+        }));
+        let new = spec(json!({
+            "name": "a", "limits": {"log_lines": 6}, "grants": {"env": {"A": "1"}, "hosts": ["a.example:1", "b.example:1"]},
+        }));
+        let told = serde_json::to_value(old.differences(&new)).expect("values");
+        assert_eq!(
+            told,
+            json!([
+                {"member": "grants.env.B", "from": "2"},
+                {"member": "grants.hosts", "from": ["a.example:1"], "to": ["a.example:1", "b.example:1"]},
+                {"member": "grants.kv", "from": true},
+                {"member": "limits.cpu_ms", "from": 1},
+                {"member": "limits.log_lines", "from": 5, "to": 6},
+            ])
+        );
     }
 
     #[test]

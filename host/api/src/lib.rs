@@ -7,11 +7,14 @@
 //! Conventions of the wire: times are RFC 3339 in UTC, durations are strings like `"1h30m"`, measures
 //! carry their unit as a suffix (`_ms`, `_bytes`, `_s`). Every method takes exactly one parameter, which
 //! may be sent bare (`"params": {…}`), or as the only element of an array (`"params": [{…}]`).
+//!
+//! Beside the wire, [`LimitText`] and its like read what people write of it on the command lines of both programs.
 
 mod change;
 mod due;
 mod error;
 mod event;
+mod flag;
 mod host;
 mod key_value;
 mod methods;
@@ -29,6 +32,9 @@ pub use change::{
 pub use due::{BackfillRequest, Backfilled, Explanation, NextDue, NextRequest, WhyRequest};
 pub use error::{ErrorCode, ErrorData};
 pub use event::{Event, EventKind, WatchRequest};
+pub use flag::{
+    DirText, DirTextError, LimitText, LimitTextError, Measure, Pair, PairError, Size, SizeError, limit_value, measure,
+};
 pub use host::{HostInfo, LatenessMs};
 pub use key_value::{
     KeyInfo, KeyValueEntry, KeyValueGetRequest, KeyValueList, KeyValueListRequest, KeyValueRemoveRequest,
@@ -43,7 +49,7 @@ pub use plugin::{
     PluginSelector,
 };
 pub use run::{LogLine, Logs, LogsRequest, Run, RunRequest, RunState, Runs, RunsRequest, Span, Started, Trigger};
-pub use spec::{AddRequest, Dir, EditRequest, Grants, Jitter, Patch, Retry, Schedule, Spec};
+pub use spec::{AddRequest, Dir, EditRequest, Grants, Jitter, Limits, Patch, Retry, Schedule, Spec};
 pub use task::{
     Accepted, AddTask, CancelRequest, Cancelled, DeleteMode, DeleteRequest, DeleteTask, Deleted, GetRequest,
     ListRequest, ListSort, Paused, Task, TaskList,

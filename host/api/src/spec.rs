@@ -110,6 +110,18 @@ pub struct Dir {
     pub read_only: bool,
 }
 
+/// Limits by name, each given once.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize)]
+#[serde(transparent)]
+#[schemars(inline)]
+pub struct Limits(pub BTreeMap<String, u64>);
+
+impl<'de> Deserialize<'de> for Limits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Labels::deserialize(deserializer).map(|Labels(limits)| Self(limits))
+    }
+}
+
 /// Declares the members of a definition once, for the four types that have them: whole, to add, as a patch, and to edit. What all
 /// definitions have, and labels, whose values a patch can take away, stand in the macro.
 macro_rules! definitions {
@@ -264,10 +276,11 @@ definitions! {
     on_recovery: String,
     /// The guest's arguments, without its own name.
     args: Vec<String>,
-    /// What it may do beside computing; nothing by default.
+    /// What it may do beside computing; nothing by default. What a patch gives is all that it then has.
     grants: Grants,
-    /// Limits other than `timeout` and `memory_bytes`, by name, like `{"log_lines": 100}`; those that are absent have their defaults.
-    limits: BTreeMap<String, u64>,
+    /// Limits other than `timeout` and `memory_bytes`, by name, like `{"log_lines": 100}`; those that are absent have their defaults,
+    /// also after a patch.
+    limits: Limits,
     /// Whether every attempt has an instance of its own, `fresh`, the default, or the next run gets the same one: `keep`.
     instance: String,
 }
@@ -353,6 +366,19 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_a_variable_or_a_setting_that_is_given_twice_is_refused() {
+        for twice in [
+            r#"{"name": "a", "limits": {"x": 1, "x": 2}}"#,
+            r#"{"name": "a", "grants": {"env": {"x": "1", "x": "1"}}}"#,
+            r#"{"name": "a", "grants": {"config": {"x": "1", "x": "1"}}}"#,
+        ] {
+            for refusal in [refusal::<Spec>(twice), refusal::<AddRequest>(twice), refusal::<EditRequest>(twice)] {
+                assert!(refusal.starts_with("`x` is given twice"), "{refusal}");
+            }
+        }
+    }
+
+    #[test]
     fn no_labels_are_told_from_labels_that_are_not_given() {
         let edit = |json: &str| serde_json::from_str::<EditRequest>(json).expect(json).labels;
         assert_eq!(edit(r#"{"name": "a"}"#), None);
@@ -378,6 +404,11 @@ mod tests {
             "max_running": 2, "max_buffered": 3, "missed": "run_all", "catchup_window": "1h", "max_catchup": 4,
             "retry": {"attempts": 3, "backoff": "1s", "max_backoff": "1m", "on": ["error"]}, "pause_on_failure": 5,
             "on_failure": "b", "on_recovery": "c", "args": ["x"], "labels": {"team": "web"},
+            "grants": {
+                "env": {"A": "b"}, "dirs": [{"host": "/srv", "guest": "/data", "read_only": true}], "hosts": ["example.com:443"],
+                "config": {"mode": "fast"}, "secrets": ["key"], "kv": true,
+            },
+            "limits": {"log_lines": 100, "cpu_ms": 5000}, "instance": "keep",
         });
         let spec: Spec = serde_json::from_value(given.clone()).expect("a definition");
         assert_eq!(serde_json::to_value(&spec).expect("JSON"), given);
@@ -401,6 +432,8 @@ mod tests {
             (r#"{"name": "a", "jitter": {"max": "1s", "sable": true}}"#, "unknown field `sable`"),
             (r#"{"name": "a", "retry": {"atempts": 1}}"#, "unknown field `atempts`"),
             (r#"{"name": "a", "overlop": "skip"}"#, "unknown field `overlop`"),
+            (r#"{"name": "a", "grants": {"network": true}}"#, "unknown field `network`"),
+            (r#"{"name": "a", "grants": {"dirs": [{"host": "/", "guest": "/", "ro": true}]}}"#, "unknown field `ro`"),
         ] {
             for refusal in [refusal::<Spec>(json), refusal::<AddRequest>(json), refusal::<EditRequest>(json)] {
                 assert!(refusal.starts_with(told), "{json}: {refusal}");

@@ -126,6 +126,12 @@ mod tests {
                 "on_failure": "b", "on_recovery": "c",
                 "args": ["it's", "\"\\", "a\nb\r\tc", "\u{1b}[31m\u{202e}\u{7f}\u{e0041}", "日本", ""],
                 "labels": {"team": "web", "a.b/c": "", "1": "x"},
+                "grants": {
+                    "env": {"A": "b", "with space": "\"\n"}, "hosts": ["*.example.com:443"], "config": {"mode": "fast"},
+                    "dirs": [{"host": "/srv/ü", "guest": "/data", "read_only": true}, {"host": "/tmp", "guest": "/tmp"}],
+                    "secrets": ["key"], "kv": true,
+                },
+                "limits": {"log_lines": 100, "response_bytes": 17_179_869_184_u64}, "instance": "keep",
             },
         ]))
         .expect("definitions");
@@ -151,6 +157,8 @@ mod tests {
             ("[[task]]\nname = \"a\"\nevry = \"1s\"", "line 3: unknown field `evry`"),
             ("\n\n[[tsak]]\nname = \"a\"", "line 3: unknown field `tsak`"),
             ("[[task]]\nname = \"a\"\nschedules = [\n  { evry = \"1s\" },\n]", "line 4: unknown field `evry`"),
+            ("[[task]]\nname = \"a\"\ngrants = { network = true }", "line 3: unknown field `network`"),
+            ("[[task]]\nname = \"a\"\nlimits = { log_lines = -1 }", "line 3: invalid value: integer `-1`"),
             ("[[task]]\nname = \"a\"\nmax_runs = \"3\"", "line 3: invalid type: string \"3\", expected u64"),
             ("[[task]]\nname = \"a\"\n\n[[task]]\ntimeout = \"1s\"", "line 4: missing field `name`"),
             ("[[task]]\nname = \"a\"\nname = \"b\"", "line 3: duplicate key"),

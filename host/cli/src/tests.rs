@@ -1,6 +1,7 @@
 //! The verbs against a host that answers as told, and the texts of `--help`.
 
 mod files;
+mod grants;
 mod history;
 mod many;
 mod schedules;

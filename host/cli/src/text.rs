@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use taskhost_api::{Dir, Measure, measure};
 
 /// The most of a name that is repeated in an error, in characters. Names have at most 128 bytes.
 const MAX_QUOTED_CHARS: usize = 128;
@@ -142,6 +143,26 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
     let amount = format!("{amount:.1}");
     format!("{} {unit}", amount.strip_suffix(".0").unwrap_or(&amount))
+}
+
+/// What a limit of this name is set to, exactly and as its flag has it: `64KiB`.
+pub(crate) fn limit(name: &str, value: u64) -> String {
+    const UNITS: [(&str, u32); 3] = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    match measure(name) {
+        Measure::Millis if value.is_multiple_of(1000) => format!("{}s", value / 1000),
+        Measure::Millis => format!("{value}ms"),
+        Measure::Bytes => {
+            let whole = UNITS.into_iter().find(|(_, shift)| value > 0 && value.trailing_zeros() >= *shift);
+            whole.map_or(value.to_string(), |(unit, shift)| format!("{}{unit}", value >> shift))
+        }
+        Measure::Count => value.to_string(),
+    }
+}
+
+/// A granted folder as its flag has it: `/srv/data::/data:ro`.
+pub(crate) fn dir(Dir { host, guest, read_only }: &Dir) -> String {
+    let end = if *read_only { ":ro" } else { "" };
+    if host == guest { format!("{host}{end}") } else { format!("{host}::{guest}{end}") }
 }
 
 /// A name as it stands in a sentence. What nobody can have meant as one is not repeated in full.

@@ -1,4 +1,4 @@
-//! The values of flags that are read here and not by the host: numbers, sizes, labels, settings that can be reset, times that are
+//! The values of flags that are read here and not by the host: numbers, labels, settings that can be reset, times that are
 //! told from now.
 
 use std::str::FromStr;
@@ -78,41 +78,6 @@ fn shifted(text: &str, now: Timestamp) -> Option<Timestamp> {
     if ago { now.checked_sub(duration) } else { now.checked_add(duration) }.ok()
 }
 
-/// A number of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Size(pub(crate) u64);
-
-/// Why a text is no size.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum SizeError {
-    #[error("a size is a number of bytes, or of KiB, MiB or GiB, like 64MiB")]
-    Syntax,
-    #[error("the size is larger than any memory")]
-    TooLarge,
-}
-
-impl FromStr for Size {
-    type Err = SizeError;
-
-    fn from_str(text: &str) -> Result<Self, SizeError> {
-        let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-        let (number, unit) = text.split_at(digits);
-        if number.is_empty() {
-            return Err(SizeError::Syntax);
-        }
-        // As everywhere where memory is meant, a bare letter is binary; KB and MB would be read both ways.
-        let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
-            "" | "b" => 0,
-            "k" | "ki" | "kib" => 10,
-            "m" | "mi" | "mib" => 20,
-            "g" | "gi" | "gib" => 30,
-            _ => return Err(SizeError::Syntax),
-        };
-        let number: u64 = number.parse().map_err(|_| SizeError::TooLarge)?;
-        number.checked_mul(1 << shift).map(Self).ok_or(SizeError::TooLarge)
-    }
-}
-
 /// A label to set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Label {
@@ -163,32 +128,9 @@ impl FromStr for LabelChange {
 
 #[cfg(test)]
 mod tests {
+    use taskhost_api::Size;
+
     use super::*;
-
-    #[test]
-    fn sizes_are_binary() {
-        for (text, bytes) in [
-            ("65536", 65_536),
-            ("0", 0),
-            ("64KiB", 64 << 10),
-            ("64 MiB", 64 << 20),
-            ("128M", 128 << 20),
-            ("1g", 1 << 30),
-            ("17179869183GiB", 17_179_869_183 << 30),
-        ] {
-            assert_eq!(text.parse(), Ok(Size(bytes)), "{text}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_size_is_refused() {
-        for text in ["", "MiB", "-1", "1.5GiB", "64MB", "1e9", "１"] {
-            assert_eq!(text.parse::<Size>(), Err(SizeError::Syntax), "{text}");
-        }
-        for text in ["99999999999999999999", "17179869184GiB"] {
-            assert_eq!(text.parse::<Size>(), Err(SizeError::TooLarge), "{text}");
-        }
-    }
 
     #[test]
     fn a_label_is_set_or_taken_away() {

@@ -187,6 +187,23 @@ pub trait PluginSource: Send + Sync + 'static {
     fn read(&self, plugin: Sha256) -> Result<Bytes, PluginError>;
 }
 
+/// Tells who may grant what. It is asked for what a change gives a task, and for all that a task is granted where a change has something
+/// else done with it: another plugin, other arguments.
+pub trait GrantGate: fmt::Debug + Send + Sync + 'static {
+    /// Refuses grants that are not this one's to give. Blocking; never called on a worker's thread.
+    fn check(&self, by: Actor, grants: &Grants) -> Result<(), GrantFault>;
+}
+
+/// A host whose every user may grant anything.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoGate;
+
+impl GrantGate for NoGate {
+    fn check(&self, _by: Actor, _grants: &Grants) -> Result<(), GrantFault> {
+        Ok(())
+    }
+}
+
 /// Where the values of secrets come from. Blocking; never called on a worker's thread.
 pub trait SecretSource: Send + Sync + 'static {
     /// The value of a secret as it is now; `None` if there is none of this name.

@@ -33,7 +33,9 @@ use crate::log::{Level, LogSink};
 use crate::name::TaskName;
 use crate::outcome::{Counts, Run, RunId};
 use crate::plugin::{PluginError, Sha256};
-use crate::ports::{Clock, Definition, Engine, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve};
+use crate::ports::{
+    Clock, Definition, Engine, GrantGate, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve,
+};
 use crate::recorder::{Claims, LastFlush, MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
@@ -60,6 +62,8 @@ pub struct SupervisorConfig {
     pub zone: Zone,
     /// The most that definitions may ask for.
     pub ceilings: Ceilings,
+    /// Who may grant what.
+    pub gate: Arc<dyn GrantGate>,
 }
 
 /// Runs tasks. Cheap to clone; all clones are the same supervisor.
@@ -73,6 +77,7 @@ struct Inner<E: Engine, C: Clock> {
     clock: C,
     zone: Zone,
     ceilings: Ceilings,
+    gate: Arc<dyn GrantGate>,
     claims: Arc<Claims>,
     /// What is to be written at once.
     urgent: mpsc::Sender<Urgent>,
@@ -147,6 +152,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 clock,
                 zone: config.zone,
                 ceilings: config.ceilings,
+                gate: config.gate,
                 claims,
                 urgent,
                 bus,
@@ -169,6 +175,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// The time zone of cron expressions that name none.
     pub fn zone(&self) -> &Zone {
         &self.inner.zone
+    }
+
+    /// The most that definitions may ask for.
+    pub fn ceilings(&self) -> &Ceilings {
+        &self.inner.ceilings
     }
 
     /// One task.

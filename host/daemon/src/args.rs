@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use taskhost_api::{DirText, LimitText, Pair, Size};
 
 use crate::config::Layer;
 
@@ -104,10 +105,52 @@ pub(crate) struct RunArgs {
     pub(crate) timeout: Option<String>,
     /// How much memory it may have, like `64MiB` [default: 128MiB]
     #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
-    pub(crate) memory: Option<String>,
+    pub(crate) memory: Option<Size>,
+    /// Limit something else, like `cpu_ms=5s` or `log_bytes=64KiB`; may be
+    /// repeated
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    pub(crate) limits: Vec<LimitText>,
+    /// Give every tick an instance of its own, `fresh`, or all the same one,
+    /// `keep` [default: fresh]
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) instance: Option<String>,
+    /// Where secrets are, a file for each; else the variable
+    /// TASKHOST_SECRET_NAME has one
+    #[arg(long, value_name = "DIR")]
+    pub(crate) secrets_dir: Option<PathBuf>,
     /// The guest's arguments
     #[arg(last = true, value_name = "ARGS")]
     pub(crate) args: Vec<String>,
+    // The last, for its help heading goes on to what follows.
+    #[command(flatten)]
+    pub(crate) grants: GrantArgs,
+}
+
+/// What a plugin may do beside computing, flag for flag as with `taskctl add`.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Grants: nothing by default; each but --kv may be repeated")]
+pub(crate) struct GrantArgs {
+    /// Set an environment variable
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<Pair>,
+    /// Give it this folder, under another name with ::GUEST, only to read
+    /// with :ro
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]")]
+    pub(crate) dirs: Vec<DirText>,
+    /// Let it connect there: a name, *.NAME, an address, a net like 10.0.0.0/8
+    /// or *, with a port or *. Addresses that are not public must be named as
+    /// addresses
+    #[arg(long = "allow-host", value_name = "HOST:PORT")]
+    pub(crate) hosts: Vec<String>,
+    /// Set a value that it reads through wasi:config
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) config: Vec<Pair>,
+    /// Let it read this secret through wasi:config
+    #[arg(long = "secret", value_name = "NAME")]
+    pub(crate) secrets: Vec<String>,
+    /// Give it a key-value store, which is gone at the end
+    #[arg(long)]
+    pub(crate) kv: bool,
 }
 
 #[derive(Debug, Args)]

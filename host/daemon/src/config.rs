@@ -2,14 +2,17 @@
 //!
 //! 1. options on the command line,
 //! 2. `TASKHOST_…` in the environment (`TASKHOST_DATA_DIR`, `_LISTEN` with commas between, `_SOCKET`, `_WORKERS`, `_GRACE`,
-//!    `_CANCEL_GRACE`, `_ECHO`, `_LOG`; `TASKHOST_CONFIG` names the file),
+//!    `_CANCEL_GRACE`, `_TIMEZONE`, `_ECHO`, `_LOG`, `_SECRETS_DIR`; `TASKHOST_CONFIG` names the file),
 //! 3. the configuration file, by default `$XDG_CONFIG_HOME/taskhost/config.toml` if there is one,
 //! 4. `default-config.toml`, which is part of the program, and for what depends on the machine, XDG's folders and the number
 //!    of cores.
 //!
+//! Where the secrets are has one source more, between the last two: systemd's `$CREDENTIALS_DIRECTORY`.
+//!
 //! Each layer is checked by itself, so that a wrong value is told with the place that it stands in, even if an upper layer
 //! hides it. Nothing else reads the environment, and nothing here binds or makes anything.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -18,10 +21,13 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use taskhost_core::schedule::Zone;
-use taskhost_core::spec::Ceilings;
-use taskhost_core::time::{DurationError, parse_duration};
+use taskhost_core::spec::{
+    Ceilings, HostPattern, Limit, MAX_MAX_RUNNING, MAX_TIMEOUT, MIN_MEMORY_BYTES, MIN_TIMEOUT, check_secret_name,
+};
+use taskhost_core::time::{DurationError, format_duration, parse_duration};
 
 use crate::access::AccessPolicy;
+use crate::grant_rules::GrantRules;
 
 /// The defaults, as people read them.
 pub const DEFAULT_CONFIG: &str = include_str!("default-config.toml");
@@ -37,6 +43,9 @@ const MAX_SOCKET_PATH_BYTES: usize = 107;
 
 /// The longest grace, at the end and for a cancelled run.
 const MAX_GRACE: Duration = Duration::from_secs(86_400);
+
+/// The most entries of each list in `[grants]`.
+const MAX_GRANT_RULES: usize = 256;
 
 /// Everything that a host is set up with.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +71,10 @@ pub struct Config {
     pub secrets_dir: Option<PathBuf>,
     /// The most that tasks may ask for.
     pub ceilings: Ceilings,
+    /// How much memory all guests together may have; `None` for what the engine finds right.
+    pub memory_budget_bytes: Option<u64>,
+    /// What others than root and the daemon's own user may grant.
+    pub grants: GrantRules,
 }
 
 /// Settings as they are written, in a file or elsewhere; what is absent is left to the layer below.
@@ -77,8 +90,40 @@ pub struct Layer {
     pub timezone: Option<String>,
     pub echo: Option<bool>,
     pub log: Option<String>,
+    pub secrets_dir: Option<PathBuf>,
+    pub memory_budget: Option<Amount>,
     #[serde(default)]
     pub access: AccessLayer,
+    /// Ceilings by the name of what they bound.
+    pub limits: Option<BTreeMap<String, Amount>>,
+    #[serde(default)]
+    pub grants: GrantsLayer,
+}
+
+/// A number, or text with a unit.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged, expecting = "it is neither a whole number nor text with a unit, like \"64MiB\"")]
+pub enum Amount {
+    Number(u64),
+    Text(String),
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Number(number) => number.fmt(f),
+            Self::Text(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The section `[grants]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GrantsLayer {
+    pub dirs: Option<Vec<PathBuf>>,
+    pub secrets: Option<Vec<String>>,
+    pub private_hosts: Option<Vec<String>>,
 }
 
 /// The section `[access]`: names, or numbers as text.
@@ -179,14 +224,14 @@ impl Config {
         let from_file = file_layer(named, surroundings.config_home.as_deref())?;
         let defaults = parse_layer(DEFAULT_CONFIG, Place::Defaults)?;
         let check = |layer, place| Checked::new(layer, place, surroundings);
-        let Checked { data_dir, listen, socket, workers, grace, cancel_grace, timezone, echo, log, uids, gids } =
-            check(command_line, Place::CommandLine)?
-                .over(check(from_environment, Place::Environment)?)
-                .over(match from_file {
-                    Some((layer, path)) => check(layer, Place::File(path))?,
-                    None => Checked::default(),
-                })
-                .over(check(defaults, Place::Defaults)?);
+        let checked = check(command_line, Place::CommandLine)?
+            .over(check(from_environment, Place::Environment)?)
+            .over(match from_file {
+                Some((layer, path)) => check(layer, Place::File(path))?,
+                None => Checked::default(),
+            })
+            .over(check(defaults, Place::Defaults)?);
+        let Checked { data_dir, listen, socket, workers, grace, cancel_grace, timezone, echo, log, .. } = checked;
         let usual_data_dir = surroundings.data_home.as_ref().map(|home| home.join("taskhost"));
         let data_dir = data_dir.or_else(|| usual_data_dir.clone()).ok_or(ConfigError::NoHome)?;
         let socket = match socket {
@@ -212,9 +257,20 @@ impl Config {
             timezone: timezone.unwrap_or_else(Zone::utc),
             echo,
             log: log.unwrap_or_default(),
-            access: AccessPolicy { uids: uids.unwrap_or_default(), gids: gids.unwrap_or_default() },
-            secrets_dir: None,
-            ceilings: Ceilings::default(),
+            access: AccessPolicy { uids: checked.uids.unwrap_or_default(), gids: checked.gids.unwrap_or_default() },
+            // An empty path is no folder at all.
+            secrets_dir: checked
+                .secrets_dir
+                .or_else(|| environment("CREDENTIALS_DIRECTORY").map(PathBuf::from))
+                .or_else(|| Some(surroundings.config_home.as_ref()?.join("taskhost/secrets")))
+                .filter(|dir| !dir.as_os_str().is_empty()),
+            ceilings: checked.ceilings.unwrap_or_default(),
+            memory_budget_bytes: checked.memory_budget_bytes,
+            grants: GrantRules {
+                dirs: checked.grant_dirs.unwrap_or_default(),
+                secrets: checked.grant_secrets.unwrap_or_default(),
+                private_hosts: checked.grant_hosts.unwrap_or_default(),
+            },
             data_dir,
         })
     }
@@ -242,7 +298,8 @@ fn environment_layer(variable: &impl Fn(&str) -> Option<OsString>) -> Result<Lay
         timezone: text("TASKHOST_TIMEZONE")?,
         echo: echo.transpose()?,
         log: text("TASKHOST_LOG")?,
-        access: AccessLayer::default(),
+        secrets_dir: variable("TASKHOST_SECRETS_DIR").map(PathBuf::from),
+        ..Layer::default()
     })
 }
 
@@ -277,6 +334,12 @@ struct Checked {
     log: Option<String>,
     uids: Option<Vec<u32>>,
     gids: Option<Vec<u32>>,
+    secrets_dir: Option<PathBuf>,
+    ceilings: Option<Ceilings>,
+    memory_budget_bytes: Option<u64>,
+    grant_dirs: Option<Vec<PathBuf>>,
+    grant_secrets: Option<Vec<String>>,
+    grant_hosts: Option<Vec<HostPattern>>,
 }
 
 impl Checked {
@@ -300,6 +363,12 @@ impl Checked {
             log: layer.log.map(check_log).transpose().map_err(named("log"))?,
             uids: ids(layer.access.users, &surroundings.passwd).map_err(named("access.users"))?,
             gids: ids(layer.access.groups, &surroundings.group).map_err(named("access.groups"))?,
+            secrets_dir: layer.secrets_dir.map(check_path).transpose().map_err(named("secrets_dir"))?,
+            ceilings: layer.limits.map(check_ceilings).transpose().map_err(named("limits"))?,
+            memory_budget_bytes: layer.memory_budget.map(check_budget).transpose().map_err(named("memory_budget"))?,
+            grant_dirs: each(layer.grants.dirs, check_root).map_err(named("grants.dirs"))?,
+            grant_secrets: each(layer.grants.secrets, check_secret).map_err(named("grants.secrets"))?,
+            grant_hosts: each(layer.grants.private_hosts, check_pattern).map_err(named("grants.private_hosts"))?,
         })
     }
 
@@ -317,6 +386,12 @@ impl Checked {
             log: self.log.or(below.log),
             uids: self.uids.or(below.uids),
             gids: self.gids.or(below.gids),
+            secrets_dir: self.secrets_dir.or(below.secrets_dir),
+            ceilings: self.ceilings.or(below.ceilings),
+            memory_budget_bytes: self.memory_budget_bytes.or(below.memory_budget_bytes),
+            grant_dirs: self.grant_dirs.or(below.grant_dirs),
+            grant_secrets: self.grant_secrets.or(below.grant_secrets),
+            grant_hosts: self.grant_hosts.or(below.grant_hosts),
         }
     }
 }
@@ -378,6 +453,78 @@ fn check_log(text: String) -> Result<String, String> {
         Ok(_) => Ok(text),
         Err(error) => Err(format!("`{text}` is no filter: {error}")),
     }
+}
+
+fn check_ceilings(given: BTreeMap<String, Amount>) -> Result<Ceilings, String> {
+    let mut ceilings = Ceilings::default();
+    for (name, amount) in given {
+        let set = match name.as_str() {
+            "timeout" => check_timeout(&amount).map(|timeout| ceilings.timeout = Some(timeout)),
+            "max_running" => check_running(&amount).map(|most| ceilings.max_running = Some(most)),
+            _ => check_ceiling(&mut ceilings, &name, &amount),
+        };
+        set?;
+    }
+    Ok(ceilings)
+}
+
+fn check_ceiling(ceilings: &mut Ceilings, name: &str, amount: &Amount) -> Result<(), String> {
+    let limit: Limit = name.parse().map_err(|error| format!("{error}, and the ceilings timeout and max_running"))?;
+    let most = match amount {
+        Amount::Number(number) => *number,
+        Amount::Text(text) => taskhost_api::limit_value(name, text).map_err(|error| format!("`{name}`: {error}"))?,
+    };
+    ceilings.set(limit, most).map_err(|error| error.to_string())
+}
+
+fn check_timeout(amount: &Amount) -> Result<Duration, String> {
+    match parse_duration(&amount.to_string()).map_err(|error| format!("`timeout`: {error}"))? {
+        timeout if (MIN_TIMEOUT..=MAX_TIMEOUT).contains(&timeout) => Ok(timeout),
+        timeout => {
+            let [given, min, max] = [timeout, MIN_TIMEOUT, MAX_TIMEOUT].map(format_duration);
+            Err(format!("`timeout`: {given} is out of range; it must be from {min} to {max}"))
+        }
+    }
+}
+
+fn check_running(amount: &Amount) -> Result<u32, String> {
+    match amount {
+        Amount::Number(most) => u32::try_from(*most).ok().filter(|most| (1..=MAX_MAX_RUNNING).contains(most)),
+        Amount::Text(_) => None,
+    }
+    .ok_or_else(|| format!("`max_running`: {amount} is no number from 1 to {MAX_MAX_RUNNING}"))
+}
+
+fn check_budget(amount: Amount) -> Result<u64, String> {
+    let bytes = match &amount {
+        Amount::Number(number) => *number,
+        Amount::Text(text) => text.parse::<taskhost_api::Size>().map_err(|error| error.to_string())?.0,
+    };
+    if bytes < MIN_MEMORY_BYTES { Err(format!("{amount} is less than any guest needs, 64KiB")) } else { Ok(bytes) }
+}
+
+/// A list with every entry checked.
+fn each<T, U>(list: Option<Vec<T>>, check: impl Fn(T) -> Result<U, String>) -> Result<Option<Vec<U>>, String> {
+    match list {
+        Some(list) if list.len() > MAX_GRANT_RULES => {
+            Err(format!("{} entries are too many; at most {MAX_GRANT_RULES} are allowed", list.len()))
+        }
+        list => list.map(|list| list.into_iter().map(check).collect()).transpose(),
+    }
+}
+
+fn check_root(path: PathBuf) -> Result<PathBuf, String> {
+    let path = check_path(path)?;
+    if path.is_absolute() { Ok(path) } else { Err(format!("`{}` does not begin with `/`", path.display())) }
+}
+
+fn check_secret(name: String) -> Result<String, String> {
+    check_secret_name(&name).map_err(|error| error.to_string())?;
+    Ok(name)
+}
+
+fn check_pattern(text: String) -> Result<HostPattern, String> {
+    text.parse().map_err(|error: taskhost_core::spec::GrantError| error.to_string())
 }
 
 /// The number of an account: itself, or by its name in a table of the form of `/etc/passwd` and `/etc/group`.
@@ -443,8 +590,52 @@ mod tests {
             access: AccessPolicy::default(),
             secrets_dir: None,
             ceilings: Ceilings::default(),
+            memory_budget_bytes: None,
+            grants: GrantRules::default(),
         };
         assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn ceilings_and_rules_for_grants_stand_in_the_file() {
+        let config = load_file(
+            "secrets_dir = '/etc/taskhost/secrets'\nmemory_budget = '8GiB'\n[limits]\ntimeout = '5m'\nmax_running = 4\n\
+             memory_bytes = '64MiB'\ncpu_ms = '5s'\nlog_lines = 1000\n[grants]\ndirs = ['/srv/tasks']\nsecrets = ['hook-key']\n\
+             private_hosts = ['10.0.0.0/8:*']",
+        )
+        .expect("all do");
+        let mut ceilings = Ceilings::default();
+        (ceilings.timeout, ceilings.max_running) = (Some(Duration::from_secs(300)), Some(4));
+        for (limit, most) in [(Limit::MemoryBytes, 64 << 20), (Limit::CpuMs, 5000), (Limit::LogLines, 1000)] {
+            ceilings.set(limit, most).expect("in range");
+        }
+        assert_eq!(config.ceilings, ceilings);
+        assert_eq!(config.memory_budget_bytes, Some(8 << 30));
+        assert_eq!(config.secrets_dir, Some("/etc/taskhost/secrets".into()));
+        let rules = GrantRules {
+            dirs: vec!["/srv/tasks".into()],
+            secrets: vec!["hook-key".to_owned()],
+            private_hosts: vec!["10.0.0.0/8:*".parse().expect("a pattern")],
+        };
+        assert_eq!(config.grants, rules);
+    }
+
+    #[test]
+    fn secrets_are_where_the_setting_says_or_where_systemd_puts_them_or_beside_the_configuration() {
+        let home = Surroundings { config_home: Some("/home/a/.config".into()), ..surroundings() };
+        let dir = |own: Option<&'static str>, systemd: Option<&'static str>, home: &Surroundings| {
+            let environment = |name: &str| match name {
+                "TASKHOST_SECRETS_DIR" => own.map(OsString::from),
+                "CREDENTIALS_DIRECTORY" => systemd.map(OsString::from),
+                _ => None,
+            };
+            Config::load(Layer::default(), None, environment, home).expect("it does").secrets_dir
+        };
+        assert_eq!(dir(Some("/own"), Some("/run/credentials/x"), &home), Some("/own".into()));
+        assert_eq!(dir(None, Some("/run/credentials/x"), &home), Some("/run/credentials/x".into()));
+        assert_eq!(dir(None, None, &home), Some("/home/a/.config/taskhost/secrets".into()));
+        assert_eq!(dir(Some(""), None, &home), None, "an empty one is none");
+        assert_eq!(dir(None, None, &surroundings()), None);
     }
 
     #[test]
@@ -506,6 +697,21 @@ mod tests {
             "[access]\nuser = ['alice']",
             "gracee = '1s'",
             "workers = 'two'",
+            "secrets_dir = '~/secrets'",
+            "memory_budget = '1KiB'",
+            "memory_budget = '8GB'",
+            "memory_budget = true",
+            "[limits]\nmemory = 1",
+            "[limits]\ncpu_ms = '64KiB'",
+            "[limits]\nlog_lines = 0",
+            "[limits]\ntimeout = '8d'",
+            "[limits]\ntimeout = 5",
+            "[limits]\nmax_running = 257",
+            "[limits]\nmax_running = 'many'",
+            "[grants]\ndirs = ['srv']",
+            "[grants]\nsecrets = ['../key']",
+            "[grants]\nprivate_hosts = ['10.0.0.0/8']",
+            "[grants]\nfolders = ['/srv']",
         ]
         .into_iter()
         .map(|text| load_file(text).expect_err(text))

@@ -9,6 +9,7 @@ mod args;
 mod builtin;
 pub mod config;
 mod echo;
+pub mod grant_rules;
 pub mod http;
 pub mod listen;
 mod memory;

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::env;
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use taskhost_core::ports::{SecretSource, StoreError};
@@ -29,6 +30,13 @@ impl Secrets {
         let variables = env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX));
         Self { dir, variables: variables.map(|(name, value)| (name, value.into())).collect() }
     }
+}
+
+/// Whether users who are neither its owner nor in its group may look into a folder. A group may be meant to, and where the access
+/// list of a folder names users (as systemd's does for credentials), the group's bits stand for all of them.
+pub(crate) fn is_open_to_all(dir: &Path) -> bool {
+    const OTHERS: u32 = 0o007;
+    dir.metadata().is_ok_and(|dir| dir.permissions().mode() & OTHERS != 0)
 }
 
 /// `api.key` is looked for in `TASKHOST_SECRET_API_KEY`.
@@ -88,5 +96,15 @@ mod tests {
         assert_eq!(read("../api.key"), None, "a name is no path");
         std::fs::create_dir(dir.path().join("folder")).expect("made");
         assert!(secrets.read("folder").is_err(), "and no folder is a secret");
+    }
+
+    #[test]
+    fn a_folder_that_others_can_look_into_is_told_from_one_that_they_cannot() {
+        let dir = tempfile::tempdir().expect("a folder");
+        for (mode, open) in [(0o700, false), (0o750, false), (0o755, true), (0o701, true)] {
+            std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).expect("it is ours");
+            assert_eq!(is_open_to_all(dir.path()), open, "{mode:o}");
+        }
+        assert!(!is_open_to_all(&dir.path().join("absent")));
     }
 }

@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError, Surroundings};
 use crate::echo::Echo;
 use crate::listen::{BindError, Listeners};
 use crate::rpc::{About, Rpc};
-use crate::secrets::Secrets;
+use crate::secrets::{self, Secrets};
 use crate::shutdown::{self, Signals};
 use crate::upload::PluginUploads;
 use crate::{Host, builtin, chain, failed_to, memory};
@@ -43,6 +43,9 @@ pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
     };
     log_to_stderr(&config.log);
     raise_open_files();
+    if let Some(dir) = config.secrets_dir.as_deref().filter(|dir| secrets::is_open_to_all(dir)) {
+        tracing::warn!(dir = %dir.display(), "other users can read the folder of secrets; `chmod o= DIR` keeps them out");
+    }
     // One thread for everything but tasks: those have threads of their own, a core each, and what is left to do here is
     // small or waits. More threads would only take turns with the workers.
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -121,7 +124,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         secrets: Arc::new(Secrets::of_process(config.secrets_dir.clone())),
         memory_budget_bytes: memory::default_budget_bytes(),
         ceilings: config.ceilings.clone(),
-        own_dirs: vec![config.data_dir.clone()],
+        own_dirs: [&config.data_dir].into_iter().chain(&config.secrets_dir).cloned().collect(),
     })
     .map_err(failed_to)?;
     let supervisor = SupervisorConfig {
@@ -129,6 +132,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         cancel_grace: config.cancel_grace,
         zone: config.timezone.clone(),
         ceilings: config.ceilings.clone(),
+        gate: Arc::new(config.grants.clone()),
     };
     Supervisor::start(supervisor, Arc::new(engine), store, SystemClock).await.context("failed to start the tasks")
 }

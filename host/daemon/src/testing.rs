@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost_core::key_value::KeyValue;
-use taskhost_core::ports::{NoSecrets, SystemClock};
+use taskhost_core::ports::{NoGate, NoSecrets, SystemClock};
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::Ceilings;
 use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
@@ -61,6 +61,7 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
         cancel_grace: Duration::from_millis(100),
         zone: Zone::utc(),
         ceilings: Ceilings::default(),
+        gate: Arc::new(NoGate),
     };
     let engine = Arc::new(engine.expect("an engine"));
     let host = Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts");

@@ -72,6 +72,8 @@ async fn edit_gives_every_rule_its_default_again() {
         "on-recovery",
         "timeout",
         "memory",
+        "limit",
+        "instance",
     ];
     let flags: Vec<_> = flags.iter().map(|flag| format!("--{flag}=default")).collect();
     let words: Vec<_> = ["edit", "a", "--retry-backoff=default", "--retry-max-backoff=default", "--retry-on=default"]

@@ -21,7 +21,8 @@ Examples:
   taskctl add backup --wasm backup.wasm --every 1h -- --target /data
   taskctl add report --wasm report.wasm --cron '0 3 * * *' \\
       --timezone Europe/Berlin --retry 3 --on-failure alert
-  taskctl add alert --wasm alert.wasm --manual")]
+  taskctl add alert --wasm alert.wasm --manual \\
+      --allow-host hooks.example.com:443 --secret hook-key")]
 pub(crate) struct Add {
     /// Its name: 1 to 128 bytes of letters, digits, -_.:/ and inner spaces
     name: String,

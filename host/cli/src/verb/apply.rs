@@ -25,6 +25,7 @@ a plugin's path is relative to the file. `taskctl export` prints such a file.
   plugin = { wasm = \"report.wasm\" }
   schedules = [{ cron = \"0 3 * * *\", timezone = \"Europe/Berlin\" }]
   retry = { attempts = 3 }
+  grants = { hosts = [\"api.example.com:443\"], secrets = [\"api-key\"] }
   labels = { team = \"web\" }
 
 Examples:

@@ -2,12 +2,13 @@
 
 use clap::Args;
 use jiff::Timestamp;
-use taskhost_api::{Jitter, Patch, Retry};
+use taskhost_api::{Jitter, Patch, Size, Spec};
 
+use super::grant_flags::{GrantFlags, LimitFlags};
 use super::policy_flags::{FailureFlags, OverlapFlags};
 use super::schedule_flags::{GivenSchedule, ScheduleFlags};
 use crate::failure::Failure;
-use crate::value::{Setting, Size, number_setting};
+use crate::value::{Setting, number_setting};
 
 #[derive(Debug, Default, Args)]
 pub(crate) struct DefinitionFlags {
@@ -20,6 +21,13 @@ pub(crate) struct DefinitionFlags {
     memory: Option<Setting<Size>>,
 
     #[command(flatten)]
+    pub(super) limits: LimitFlags,
+
+    /// Give every attempt an instance of its own, fresh, or the next run the same one, keep [the host's default: fresh]
+    #[arg(long, value_name = "POLICY")]
+    instance: Option<Setting<String>>,
+
+    #[command(flatten)]
     schedule: ScheduleFlags,
 
     #[command(flatten)]
@@ -30,6 +38,9 @@ pub(crate) struct DefinitionFlags {
 
     #[command(flatten)]
     pub(super) failure: FailureFlags,
+
+    #[command(flatten)]
+    pub(super) grants: GrantFlags,
 }
 
 /// What bounds the runs of schedules, and of no `next`.
@@ -50,11 +61,20 @@ struct BoundFlags {
 }
 
 impl DefinitionFlags {
-    /// What they change. Times are told from `now`; `retry` is how the task retried before.
-    pub(super) fn into_patch(self, now: Timestamp, retry: Option<Retry>) -> Result<Patch, Failure> {
-        let Self { timeout, memory, schedule, bounds, overlap, failure } = self;
+    /// Whether they change a part of what the host knows as one member: then what the task had decides the rest.
+    pub(super) fn change_parts(&self) -> bool {
+        self.failure.change_retry() || self.grants.change_some() || self.limits.change_some()
+    }
+
+    /// What they change. Times are told from `now`; `before` is what the task was, if they change a part of a member of it.
+    pub(super) fn into_patch(self, now: Timestamp, before: Option<Spec>) -> Result<Patch, Failure> {
+        let Self { timeout, memory, limits, instance, schedule, bounds, overlap, failure, grants } = self;
         let GivenSchedule { schedules, starts_at, expires_at } = schedule.given(now)?;
         let BoundFlags { max_runs, jitter, stable_jitter } = bounds;
+        let (retry, old_limits, old_grants) = match before {
+            Some(Spec { retry, limits, grants, .. }) => (retry, limits, Some(grants.unwrap_or_default())),
+            None => (None, None, None),
+        };
         let mut patch = Patch {
             schedules,
             starts_at,
@@ -63,6 +83,9 @@ impl DefinitionFlags {
             jitter: jitter.map(|jitter| jitter.map(|max| Jitter { max, stable: stable_jitter }).into_patch()),
             timeout: timeout.map(Setting::into_patch),
             memory_bytes: memory.map(|memory| memory.map(|size| size.0).into_patch()),
+            limits: limits.into_patch(old_limits),
+            instance: instance.map(Setting::into_patch),
+            grants: grants.into_patch(old_grants)?,
             ..Patch::default()
         };
         overlap.fill(&mut patch);

@@ -17,11 +17,13 @@ use crate::value::{LabelChange, number};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 The value `default` gives a setting its default again. Schedules take the
-place of all that the task had.
+place of all that the task had. Grants and limits are added to those that it
+had; a `-` after its name takes a label or a grant away.
 
 Examples:
   taskctl edit hello --every 5m --label team=web --label old-
   taskctl edit backup --wasm backup-2.wasm --timeout default
+  taskctl edit backup --dir /srv/data::/data:ro --env MODE- --limit cpu_ms=5s
   taskctl edit --selector team=web --retry 3 --dry-run")]
 pub(crate) struct Edit {
     #[command(flatten)]
@@ -60,27 +62,24 @@ impl Edit {
             Which::One(name) => (format!("edit {}", quoted(name)), shell_word(name).into_owned()),
             Which::Many(many) => (many.doing(EDIT.verb), many.words()),
         };
-        let mut retry = None;
+        let mut before = None;
         match &which {
-            // The host knows how a task retries as one member, and people change a part of it.
-            Which::One(name) if definition.failure.change_retry() => {
+            // The host knows how a task retries, what it is granted and its limits as one member each, and people change a part of it.
+            Which::One(name) if definition.change_parts() => {
                 let request = GetRequest { name: name.clone(), effective: false };
                 let task = client.get(request).await.doing(|| doing.clone())?;
                 if_revision = if_revision.or(Some(task.revision));
-                retry = task.spec.retry;
+                before = Some(task.spec);
             }
-            Which::Many(_) if definition.failure.change_only_waits() => {
-                let hint = "give the number of attempts with --retry too";
-                return Err(Failure::usage(format!("failed to {doing}: each may retry in its own way"), hint));
-            }
-            _ => {}
+            Which::Many(_) => refuse_parts(&definition, &doing)?,
+            Which::One(_) => {}
         }
         let labels = labels.into_iter().map(|change| (change.key, change.value));
         let patch = Patch {
             plugin: plugin.resolve(client, output, &doing).await?,
             labels: (labels.len() > 0).then(|| Some(labels.collect())),
             args: if no_args { Some(None) } else { (!args.is_empty()).then_some(Some(args)) },
-            ..definition.into_patch(output.now, retry)?
+            ..definition.into_patch(output.now, before)?
         };
         if patch == Patch::default() {
             let hint = format!("name a setting, like `taskctl edit {words} --every 5m`");
@@ -98,6 +97,20 @@ impl Edit {
         }
         Ok(Exit::Done)
     }
+}
+
+/// Refuses to change a part of what each of many tasks has in its own way.
+fn refuse_parts(definition: &DefinitionFlags, doing: &str) -> Result<(), Failure> {
+    let (each, hint) = if definition.failure.change_only_waits() {
+        ("may retry in its own way", "give the number of attempts with --retry too")
+    } else if definition.grants.change_some() {
+        ("may be granted something else", "with --no-grants, those that are given are all that each of them has")
+    } else if definition.limits.change_some() {
+        ("may have other limits", "with `--limit default`, those that are given are all that each of them has")
+    } else {
+        return Ok(());
+    };
+    Err(Failure::usage(format!("failed to {doing}: each {each}"), hint))
 }
 
 const EDIT: Deed = Deed { verb: "edit", done: "edited" };

@@ -11,6 +11,7 @@ mod del;
 mod differences;
 mod edit;
 mod export;
+mod grant_flags;
 mod host;
 mod kv;
 mod list;

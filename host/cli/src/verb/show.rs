@@ -3,14 +3,14 @@
 use clap::Args;
 use jiff::Timestamp;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{GetRequest, Jitter, PluginRef, Retry, Spec, Task, TaskUnitApiClient};
+use taskhost_api::{GetRequest, Grants, Jitter, PluginRef, Retry, Spec, Task, TaskUnitApiClient};
 
 use super::schedule_words::in_words;
 use super::{outcome, remark, took};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::{Cell, Output, Style};
-use crate::text::{absolute, bytes, quoted, relative, shell_word};
+use crate::text::{absolute, bytes, dir, limit, quoted, relative, shell_word};
 
 /// Show all about a task
 #[derive(Debug, Args)]
@@ -134,7 +134,31 @@ fn definition(spec: &Spec) -> Vec<(&'static str, Cell)> {
         ("args", spec.args.as_ref().filter(|args| !args.is_empty()).map(words)),
     ];
     fields.extend(only_if_given.into_iter().filter_map(|(name, value)| Some((name, Cell::plain(value?)))));
+    let limits =
+        spec.limits.iter().flat_map(|limits| &limits.0).map(|(name, value)| format!("{name}={}", limit(name, *value)));
+    fields.extend(listed("limits", limits.collect()));
+    fields.extend(spec.instance.as_ref().map(|instance| ("instance", Cell::plain(instance))));
+    fields.extend(spec.grants.as_ref().map(granted).into_iter().flatten());
     fields
+}
+
+/// What is granted, each kind by the name of its flag.
+fn granted(grants: &Grants) -> Vec<(&'static str, Cell)> {
+    let Grants { env, dirs, hosts, config, secrets, kv } = grants;
+    let pairs = |(key, value): (&String, &String)| format!("{key}={value}");
+    let fields: Vec<_> = listed("env", env.iter().map(pairs).collect())
+        .chain(listed("dirs", dirs.iter().map(dir).collect()))
+        .chain(listed("hosts", hosts.clone()))
+        .chain(listed("config", config.iter().map(pairs).collect()))
+        .chain(listed("secrets", secrets.clone()))
+        .chain(kv.then(|| ("key-value", Cell::plain("a store of its own"))))
+        .collect();
+    if fields.is_empty() { vec![("grants", Cell::new("none", Style::Dim))] } else { fields }
+}
+
+/// One row for each value, the first with the name.
+fn listed(name: &'static str, values: Vec<String>) -> impl Iterator<Item = (&'static str, Cell)> {
+    std::iter::once(name).chain(std::iter::repeat("")).zip(values.into_iter().map(Cell::plain))
 }
 
 /// How long a run waits for its next attempt.
@@ -172,6 +196,12 @@ mod tests {
             "max_running": 2, "max_buffered": 3, "missed": "run_all", "catchup_window": "1h", "max_catchup": 4,
             "retry": {"attempts": 3, "backoff": "1s", "max_backoff": "1m", "on": ["error", "trapped"]},
             "pause_on_failure": 5, "on_failure": "b", "on_recovery": "c", "args": ["x"], "labels": {"team": "web"},
+            "limits": {"log_lines": 100, "cpu_ms": 90000, "log_bytes": 65536, "kv_bytes": 65537}, "instance": "keep",
+            "grants": {
+                "env": {"A": "b", "C": ""}, "hosts": ["*.example.com:443", "[::1]:80"], "config": {"mode": "fast"},
+                "dirs": [{"host": "/srv", "guest": "/data", "read_only": true}, {"host": "/tmp", "guest": "/tmp"}],
+                "secrets": ["key", "other"], "kv": true,
+            },
         }))
         .expect("a definition");
         (task.failures, task.backlog) = (4, 12);

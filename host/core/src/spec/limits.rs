@@ -235,6 +235,21 @@ impl Ceilings {
     }
 }
 
+impl Ceilings {
+    /// A definition with every default written out, and brought down to what is in force.
+    pub fn effective(&self, spec: &TaskSpec) -> TaskSpec {
+        let own = LIMITS.iter().filter(|rule| rule.limit != Limit::MemoryBytes);
+        let limits = own.filter_map(|rule| Some((rule.limit, self.limit(spec, rule.limit)?))).collect();
+        TaskSpec {
+            timeout: Some(self.timeout(spec)),
+            max_running: Some(self.max_running(spec)),
+            memory_bytes: self.limit(spec, Limit::MemoryBytes),
+            limits: Some(Box::new(Limits(limits))),
+            ..spec.effective()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use crate::name::TaskName;
@@ -260,11 +275,53 @@ mod tests {
     }
 
     #[test]
+    fn what_is_in_force_is_the_default_or_what_is_given_but_never_past_a_ceiling() {
+        let mut ceilings = Ceilings { max_running: Some(2), ..Ceilings::default() };
+        ceilings.set(Limit::MemoryBytes, 1 << 20).expect("in range");
+        ceilings.set(Limit::CpuMs, 500).expect("in range");
+        let mut spec = TaskSpec::new(TaskName::new("a").expect("a name"));
+        spec.limits = Some(Box::new(Limits([(Limit::CpuMs, 900), (Limit::LogLines, 7)].into())));
+        let effective = ceilings.effective(&spec);
+        assert_eq!(
+            (effective.max_running, effective.memory_bytes, effective.timeout),
+            (Some(2), Some(1 << 20), Some(spec.timeout()))
+        );
+        let limit = |limit| effective.own_limit(limit);
+        assert_eq!(
+            (limit(Limit::CpuMs), limit(Limit::LogLines), limit(Limit::Tables)),
+            (Some(500), Some(7), Some(100))
+        );
+        assert_eq!(Ceilings::default().effective(&spec), spec.effective());
+    }
+
+    #[test]
     fn the_table_stands_in_the_order_of_its_limits() {
         for (at, rule) in LIMITS.iter().enumerate() {
             assert_eq!(rule.limit as usize, at);
             assert_eq!(serde_json::to_value(rule.limit).expect("a name"), rule.name);
             assert!(rule.default.is_none_or(|default| (rule.min..=rule.max).contains(&default)), "{}", rule.name);
+        }
+    }
+
+    #[test]
+    fn the_table_that_people_read_has_the_same_numbers() {
+        let table = include_str!("../../../../docs/limits.md").lines().filter(|line| line.starts_with("| `"));
+        let told = |rule: &LimitRule, value: u64| match rule.name.split('_').next_back() {
+            Some("ms") => format_duration(Duration::from_millis(value)),
+            _ if !rule.name.contains("bytes") => value.to_string(),
+            _ => [(30, "GiB"), (20, "MiB"), (10, "KiB")]
+                .into_iter()
+                .find(|(shift, _)| value.trailing_zeros() >= *shift)
+                .map_or(value.to_string(), |(shift, unit)| format!("{} {unit}", value >> shift)),
+        };
+        let row = |rule: &LimitRule| {
+            let default = rule.default.map_or("none".to_owned(), |default| told(rule, default));
+            format!("| `{}` | {default} | {} | {} | ", rule.name, told(rule, rule.min), told(rule, rule.max))
+        };
+        let rows: Vec<_> = table.collect();
+        assert_eq!(rows.len(), LIMITS.len());
+        for (rule, line) in LIMITS.iter().zip(rows) {
+            assert!(line.starts_with(&row(rule)), "docs/limits.md has\n{line}\nand the code\n{}", row(rule));
         }
     }
 

@@ -134,8 +134,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let before = old.remove(&task);
             let old = before.as_ref().map(|before| Arc::clone(&before.spec));
             let change = match before {
-                Some(before) => self.ready_edit(before, spec).await,
-                None => self.ready_add(spec, false).await.map(Some),
+                Some(before) => self.ready_edit(before, spec, by).await,
+                None => self.ready_add(spec, false, by).await.map(Some),
             };
             let kind = match &change {
                 Ok(None) => AppliedKind::Unchanged,
@@ -172,7 +172,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         match action {
             BulkAction::Edit(patch) => {
                 let spec = TaskSpec::clone(&old.spec).patched(SpecPatch::clone(patch), &self.inner.zone)?;
-                self.ready_edit(old, spec).await
+                self.ready_edit(old, spec, by).await
             }
             BulkAction::Pause { note, until } => {
                 let pause = self.new_pause(note.clone(), until.as_deref(), by)?;

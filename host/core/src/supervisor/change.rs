@@ -10,7 +10,7 @@ use crate::events::EventKind;
 use crate::name::TaskName;
 use crate::outcome::TaskId;
 use crate::plugin::Sha256;
-use crate::ports::{Actor, Change, ChangeKind, Clock, Definition, Engine, Pause};
+use crate::ports::{Actor, Change, ChangeKind, Clock, Definition, Engine, Pause, StoreError};
 use crate::recorder::Urgent;
 use crate::schedule::{Schedule, parse_time};
 use crate::shard::shard_of;
@@ -65,9 +65,9 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let _change = this.begin_change(&name).await?;
             let _plugins = this.inner.plugin_use.read().await;
             let ready = match this.definition(&name).await {
-                Ok(old) if replace => this.ready_edit(old, spec).await?,
+                Ok(old) if replace => this.ready_edit(old, spec, by).await?,
                 Ok(_) => return Err(TaskError::Exists(name)),
-                Err(TaskError::NotFound(_)) => Some(this.ready_add(spec, now).await?),
+                Err(TaskError::NotFound(_)) => Some(this.ready_add(spec, now, by).await?),
                 Err(error) => return Err(error),
             };
             this.make(ready.into_iter().collect(), by).await?;
@@ -97,7 +97,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
             }
             let spec = TaskSpec::clone(&old.spec).patched(patch, &this.inner.zone)?;
-            let ready = this.ready_edit(old, spec).await?;
+            let ready = this.ready_edit(old, spec, by).await?;
             this.make(ready.into_iter().collect(), by).await?;
             this.get(name.as_str()).await
         })
@@ -210,7 +210,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     }
 
     /// Checks and prepares a new task. Its name's turn has come.
-    pub(super) async fn ready_add(&self, spec: TaskSpec, due_at_once: bool) -> Result<Ready<Job<E>>, TaskError> {
+    pub(super) async fn ready_add(
+        &self,
+        spec: TaskSpec,
+        due_at_once: bool,
+        by: Actor,
+    ) -> Result<Ready<Job<E>>, TaskError> {
         if self.is_leaving(&spec.name).await? {
             return Err(TaskError::Leaving(spec.name));
         }
@@ -218,24 +223,39 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if !due_at_once {
             refuse_if_never_due(&spec, added_at, added_at)?;
         }
-        self.check_host_has(&spec, None).await?;
         let spec = Arc::new(spec);
+        self.check_may_have(&spec, None, by).await?;
         let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
         let definition = Definition { id: new_task_id(), revision: 1, spec, added_at, due_at_once, paused: None };
         Ok(Ready::Add { definition, plugin, job })
     }
 
-    /// Refuses what the host can't give: limits past its ceilings, and grants that are new and not to be had.
-    async fn check_host_has(&self, spec: &TaskSpec, old: Option<&TaskSpec>) -> Result<(), TaskError> {
+    /// Refuses limits past the host's ceilings, and grants that are not this one's to give or that the host can't give.
+    async fn check_may_have(&self, spec: &Arc<TaskSpec>, old: Option<&TaskSpec>, by: Actor) -> Result<(), TaskError> {
         self.inner.ceilings.check(spec).map_err(SpecError::Limit)?;
-        if spec.grants.is_none() || old.is_some_and(|old| old.grants == spec.grants) {
+        if spec.grants.is_none() {
             return Ok(());
         }
-        Ok(self.inner.engine.check_grants(spec.grants().clone()).await?)
+        // What another plugin does with old grants is as new as if they were.
+        let deed = |spec: &TaskSpec| (spec.plugin.clone(), spec.args.clone(), spec.grants.clone());
+        if old.is_none_or(|old| deed(old) != deed(spec)) {
+            let (gate, spec) = (Arc::clone(&self.inner.gate), Arc::clone(spec));
+            let checked = tokio::task::spawn_blocking(move || gate.check(by, spec.grants())).await;
+            checked.map_err(|error| StoreError::Failed(error.to_string()))?.map_err(TaskError::MayNotGrant)?;
+        }
+        if old.is_none_or(|old| old.grants != spec.grants) {
+            self.inner.engine.check_grants(spec.grants().clone()).await?;
+        }
+        Ok(())
     }
 
     /// Checks and prepares a changed task; `None` if nothing changes. Its name's turn has come.
-    pub(super) async fn ready_edit(&self, old: Definition, spec: TaskSpec) -> Result<Option<Ready<Job<E>>>, TaskError> {
+    pub(super) async fn ready_edit(
+        &self,
+        old: Definition,
+        spec: TaskSpec,
+        by: Actor,
+    ) -> Result<Option<Ready<Job<E>>>, TaskError> {
         if *old.spec == spec {
             return Ok(None);
         }
@@ -243,8 +263,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if timing(&old.spec) != timing(&spec) {
             refuse_if_never_due(&spec, old.added_at, self.inner.clock.now())?;
         }
-        self.check_host_has(&spec, Some(&old.spec)).await?;
         let spec = Arc::new(spec);
+        self.check_may_have(&spec, Some(&old.spec), by).await?;
         let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
         let definition = Definition { revision: old.revision + 1, spec, ..old };
         Ok(Some(Ready::Edit { definition, plugin, job }))

@@ -8,16 +8,25 @@ use super::*;
 use crate::events::Next;
 use crate::outcome::{Outcome, RunPhase};
 use crate::plugin::PluginRef;
-use crate::ports::Actor;
-use crate::ports::SystemClock;
+use crate::ports::{Actor, GrantFault, GrantGate, SystemClock};
 use crate::schedule::ScheduleText;
-use crate::spec::{Ceilings, SpecPatch};
+use crate::spec::{Ceilings, Grants, GrantsText, SpecPatch};
 use crate::testing::{FakeEngine, MemoryStore};
 use crate::time::Time;
 
 type TestSupervisor = Supervisor<FakeEngine, SystemClock>;
 
 const BY: Actor = Actor::Uid(1001);
+
+/// Lets nobody but [`BY`] grant anything.
+#[derive(Debug)]
+struct OnlyOwner;
+
+impl GrantGate for OnlyOwner {
+    fn check(&self, by: Actor, _grants: &Grants) -> Result<(), GrantFault> {
+        if by == BY { Ok(()) } else { Err(GrantFault { message: format!("{by} may not"), hint: "ask".to_owned() }) }
+    }
+}
 
 async fn start(store: &Arc<MemoryStore>) -> TestSupervisor {
     start_with(store, FakeEngine::default()).await
@@ -29,6 +38,7 @@ async fn start_with(store: &Arc<MemoryStore>, engine: FakeEngine) -> TestSupervi
         cancel_grace: Duration::from_millis(50),
         zone: Zone::utc(),
         ceilings: Ceilings::default(),
+        gate: Arc::new(OnlyOwner),
     };
     let store = Arc::clone(store);
     Supervisor::start(config, Arc::new(engine), store, SystemClock).await.expect("the store loads")
@@ -490,4 +500,49 @@ async fn runs_are_told_from_memory_and_from_the_store_and_each_once() {
     let until = Some(runs[10].id.key.due);
     let older = supervisor.runs("a", RunsFilter { until, ..filter }).await.expect("runs").runs;
     assert_eq!(older.len(), 19);
+}
+
+#[tokio::test]
+async fn who_may_not_grant_something_may_not_have_it_used_otherwise_either() {
+    const OTHER: Actor = Actor::Uid(1002);
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    let granted = || {
+        let grants = GrantsText { kv: true, ..GrantsText::default() };
+        SpecPatch { grants: Some(Some(grants)), ..patch(&[]) }
+    };
+    let refused = |result: Result<(), TaskError>| {
+        let error = match result {
+            Err(TaskError::Among { error, .. }) => *error,
+            other => other.expect_err("it is not theirs to give"),
+        };
+        assert!(matches!(error, TaskError::MayNotGrant(_)), "{error}");
+    };
+    refused(supervisor.add("a", granted(), false, false, OTHER).await.map(drop));
+    refused(supervisor.apply(vec![("a".to_owned(), granted())], None, true, OTHER).await.map(drop));
+    supervisor.add("a", granted(), false, false, BY).await.expect("the owner may");
+    for other_use in [
+        patch(&["other"]),
+        SpecPatch { plugin: Some(PluginRef::Builtin("other".to_owned())), ..SpecPatch::default() },
+        SpecPatch { grants: Some(Some(GrantsText { kv: true, ..more() })), ..SpecPatch::default() },
+    ] {
+        refused(supervisor.edit("a", other_use.clone(), None, OTHER).await.map(drop));
+        let bulk = BulkAction::Edit(Box::new(other_use));
+        refused(supervisor.bulk(None, bulk, false, OTHER).await.map(drop));
+    }
+    refused(
+        supervisor
+            .add("a", SpecPatch { grants: granted().grants, ..patch(&["x"]) }, false, true, OTHER)
+            .await
+            .map(drop),
+    );
+    assert_eq!(supervisor.get("a").await.expect("it is there").revision, 1);
+    let slower = SpecPatch { timeout: Some(Some("5s".to_owned())), ..SpecPatch::default() };
+    supervisor.edit("a", slower, None, OTHER).await.expect("when and how long is anybody's to say");
+    let away = SpecPatch { grants: Some(None), ..patch(&["other"]) };
+    supervisor.edit("a", away, None, OTHER).await.expect("and so is to take all away");
+}
+
+fn more() -> GrantsText {
+    GrantsText { secrets: vec!["key".to_owned()], ..GrantsText::default() }
 }

@@ -46,8 +46,12 @@ pub enum TaskError {
     Twice(TaskName),
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// The host can't give it.
     #[error(transparent)]
     Grant(#[from] GrantFault),
+    /// It is not this one's to give.
+    #[error("{0}")]
+    MayNotGrant(GrantFault),
     #[error(transparent)]
     Plugin(#[from] PluginError),
     #[error("plugin {plugin} is in use (tasks: {tasks}, `{example}` among them)")]

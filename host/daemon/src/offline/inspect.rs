@@ -37,7 +37,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 
 /// Why the engine does not take what looks like a plugin: only compiling tells whether the types of its functions fit.
 fn refusal(wasm: Bytes, compiler: CompilerConfig) -> anyhow::Result<Option<Problem>> {
-    let engine = engine_for(wasm.clone(), compiler).map_err(failed_to)?;
+    let engine = engine_for(wasm.clone(), compiler, None).map_err(failed_to)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
     Ok(match runtime.block_on(engine.admit(wasm)) {
@@ -55,6 +55,12 @@ fn table(found: &Inspection) -> String {
     ];
     rows.extend(listed("imports", &found.imports));
     rows.extend(listed("exports", &found.exports));
+    let may_use: Vec<_> =
+        may_use(&found.imports).into_iter().map(|(flags, what)| format!("{flags:<18} {what}")).collect();
+    if !may_use.is_empty() {
+        rows.extend(listed("may use", &may_use));
+        rows.push(("", "(toolchains import more than a program uses)".to_owned()));
+    }
     match &found.problems[..] {
         [] => rows.push(("verdict", "a host would run it".to_owned())),
         problems => {
@@ -65,6 +71,20 @@ fn table(found: &Inspection) -> String {
         }
     }
     rows.iter().map(|(title, value)| format!("{title:<8} {value}\n")).collect()
+}
+
+/// The grants that imports ask for: the flags that give them, and what for. Every toolchain imports some that a program does not use.
+fn may_use(imports: &[String]) -> Vec<(&'static str, &'static str)> {
+    const ASKED_FOR: [(&str, &str, &[&str]); 5] = [
+        ("--env", "environment variables", &["wasi:cli/environment@", "wasi_snapshot_preview1.environ_get"]),
+        ("--dir", "files", &["wasi:filesystem/", "wasi_snapshot_preview1.path_open"]),
+        ("--allow-host", "connections", &["wasi:http/outgoing-handler@", "wasi:http/client@", "wasi:sockets/"]),
+        ("--config, --secret", "settings and secrets", &["wasi:config/"]),
+        ("--kv", "a key-value store", &["wasi:keyvalue/"]),
+    ];
+    let is_imported = |begins: &&str| imports.iter().any(|import| import.starts_with(*begins));
+    let asked_for = ASKED_FOR.iter().filter(|(_, _, begins)| begins.iter().any(is_imported));
+    asked_for.map(|(flags, what, _)| (*flags, *what)).collect()
 }
 
 /// One row for each name, the first with the title.
@@ -83,6 +103,7 @@ fn json(found: &Inspection) -> Value {
         "size_bytes": found.size_bytes,
         "imports": found.imports,
         "exports": found.exports,
+        "may_use": may_use(&found.imports).iter().flat_map(|(flags, _)| flags.split(", ")).collect::<Vec<_>>(),
         "problems": problems,
     })
 }
@@ -98,6 +119,35 @@ mod tests {
         assert!(table.starts_with("kind     task component\n"), "{table}");
         assert!(table.ends_with("verdict  a host would run it\n"), "{table}");
         assert!(table.contains("exports  taskhost:plugin/guest@"), "{table}");
+    }
+
+    #[test]
+    fn imports_tell_which_grants_a_plugin_may_use() {
+        let flags = |imports: &[&str]| {
+            let imports: Vec<_> = imports.iter().map(ToString::to_string).collect();
+            may_use(&imports).into_iter().map(|(flags, _)| flags).collect::<Vec<_>>()
+        };
+        let all = ["--env", "--dir", "--allow-host", "--config, --secret", "--kv"];
+        assert_eq!(
+            flags(&[
+                "wasi:cli/environment@0.2.6",
+                "wasi:filesystem/preopens@0.2.6",
+                "wasi:http/outgoing-handler@0.2.6",
+                "wasi:config/store@0.2.0-rc.1",
+                "wasi:keyvalue/store@0.2.0-draft",
+            ]),
+            all
+        );
+        assert_eq!(flags(&["wasi:sockets/tcp-create-socket@0.2.6"]), ["--allow-host"]);
+        assert_eq!(flags(&["wasi:http/types@0.2.6", "wasi:cli/stdout@0.2.6"]), [""; 0]);
+        assert_eq!(
+            flags(&[
+                "wasi_snapshot_preview1.environ_get",
+                "wasi_snapshot_preview1.path_open",
+                "wasi_snapshot_preview1.fd_write"
+            ]),
+            ["--env", "--dir"]
+        );
     }
 
     #[test]

@@ -5,7 +5,7 @@ pub(crate) mod run;
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -34,7 +34,7 @@ fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
 }
 
 /// An engine for one plugin, which keeps nothing.
-fn engine_for(wasm: Bytes, compiler: CompilerConfig) -> Result<WasmEngine, EngineError> {
+fn engine_for(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf>) -> Result<WasmEngine, EngineError> {
     let source = Arc::new(OneFile(wasm));
     WasmEngine::new(EngineConfig {
         workers: 1,
@@ -44,7 +44,7 @@ fn engine_for(wasm: Bytes, compiler: CompilerConfig) -> Result<WasmEngine, Engin
         builtins: Vec::new(),
         source,
         key_values: Arc::new(MemoryKeyValue::default()),
-        secrets: Arc::new(Secrets::of_process(None)),
+        secrets: Arc::new(Secrets::of_process(secrets_dir)),
         memory_budget_bytes: u64::MAX,
         ceilings: Ceilings::default(),
         own_dirs: Vec::new(),

@@ -7,8 +7,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
+use taskhost_api::{Dir, DirText, Pair};
 use taskhost_core::events::{Event, EventBus, EventKind, EventStream, Next};
 use taskhost_core::log::{LogLine, Stream, TaskLog};
 use taskhost_core::name::TaskName;
@@ -16,10 +17,10 @@ use taskhost_core::outcome::{Outcome, Reason, RunId, RunKey, RunReport, TaskId};
 use taskhost_core::plugin::{PluginError, PluginRef};
 use taskhost_core::ports::{Attempt, Clock, Engine, RunControl, Runner, SystemClock};
 use taskhost_core::schedule::Zone;
-use taskhost_core::spec::{SpecPatch, TaskSpec};
+use taskhost_core::spec::{DirGrant, GrantsText, SpecPatch, TaskSpec};
 
 use super::{engine_for, read_plugin};
-use crate::args::RunArgs;
+use crate::args::{GrantArgs, RunArgs};
 use crate::echo::printable;
 use crate::failed_to;
 
@@ -57,7 +58,7 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         .event_interval(1)
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(run_ticks(wasm, spec, args.ticks))
+    runtime.block_on(run_ticks(wasm, spec, args))
 }
 
 /// What the arguments ask for, but the plugin.
@@ -66,19 +67,49 @@ fn spec(args: &RunArgs) -> anyhow::Result<TaskSpec> {
     let name = TaskName::new(stem).or_else(|_| TaskName::new(FALLBACK_NAME))?;
     let patch = SpecPatch {
         timeout: Some(args.timeout.clone()),
-        memory_bytes: Some(args.memory.as_deref().map(parse_size).transpose()?),
+        memory_bytes: Some(args.memory.map(|size| size.0)),
         args: Some(Some(args.args.clone())),
+        grants: Some(Some(grants(&args.grants)?)),
+        limits: Some(Some(args.limits.iter().filter_map(|limit| Some((limit.name.clone(), limit.value?))).collect())),
+        instance: Some(args.instance.clone()),
         ..SpecPatch::default()
     };
     Ok(TaskSpec::new(name).patched(patch, &Zone::utc())?)
 }
 
-async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Result<ExitCode> {
-    let engine = engine_for(wasm.clone(), crate::compiler()).map_err(failed_to)?;
+/// What is granted; relative paths are told from the working folder.
+fn grants(args: &GrantArgs) -> anyhow::Result<GrantsText> {
+    let GrantArgs { env, dirs, hosts, config, secrets, kv } = args;
+    let pairs = |pairs: &[Pair]| pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
+    let here = || {
+        let here = std::env::current_dir().context("failed to find the working folder")?;
+        here.into_os_string().into_string().map_err(|here| anyhow!("the working folder {} is no UTF-8", here.display()))
+    };
+    let dir = |dir: &DirText| {
+        let base = if dir.host.starts_with('/') { String::new() } else { here()? };
+        let Dir { host, guest, read_only } = dir.clone().into_dir(&base);
+        anyhow::Ok(DirGrant { host, guest, read_only })
+    };
+    Ok(GrantsText {
+        env: pairs(env),
+        dirs: dirs.iter().map(dir).collect::<Result<_, _>>()?,
+        hosts: hosts.clone(),
+        config: pairs(config),
+        secrets: secrets.clone(),
+        kv: *kv,
+    })
+}
+
+async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, args: RunArgs) -> anyhow::Result<ExitCode> {
+    let engine = engine_for(wasm.clone(), crate::compiler(), args.secrets_dir).map_err(failed_to)?;
     let facts = match engine.admit(wasm).await {
         Ok(facts) => facts,
         Err(error) => return Ok(refuse(&error)),
     };
+    if let Err(fault) = engine.check_grants(spec.grants().clone()).await {
+        eprintln!("taskhost: {}\nhint: {}", printable(&fault.message), printable(&fault.hint));
+        return Ok(ExitCode::from(USAGE));
+    }
     spec.plugin = PluginRef::Sha256(facts.sha256);
     let spec = Arc::new(spec);
     let job = engine.prepare(0, Arc::clone(&spec)).await.context("failed to load the plugin")?;
@@ -89,7 +120,7 @@ async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, ticks: u32) -> anyhow::Resul
     let printer = Printer::spawn(bus.subscribe(true), Arc::clone(&log)).context("failed to start a thread")?;
     let mut last = RunReport::of(Outcome::Success);
     let mut since = None;
-    for _ in 0..ticks {
+    for _ in 0..args.ticks {
         let due = SystemClock.now();
         let attempt = Attempt {
             task: spec.name.clone(),
@@ -197,33 +228,24 @@ async fn print_lines(mut events: EventStream, log: &TaskLog) {
     }
 }
 
-/// Reads a size: a number of bytes, or of `KiB`, `MiB` or `GiB`.
-fn parse_size(text: &str) -> anyhow::Result<u64> {
-    let (number, shift) = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("", 0)]
-        .into_iter()
-        .find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, shift)))
-        .expect("every text ends with nothing");
-    let bytes = number.trim_end().parse::<u64>().ok().and_then(|number| number.checked_mul(1 << shift));
-    bytes.with_context(|| format!("`{}` is no size; write it like `64MiB`", printable(text)))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use clap::Parser;
+    use taskhost_core::spec::{InstancePolicy, Limit};
 
-    fn name_for(file: &str) -> String {
-        let args = RunArgs { file: file.into(), ticks: 1, timeout: None, memory: None, args: Vec::new() };
-        spec(&args).expect("valid").name.to_string()
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn spec_of(words: &[&str]) -> anyhow::Result<TaskSpec> {
+        let cli = Cli::try_parse_from([&["taskhost", "run"], words].concat()).expect("a command line");
+        match cli.command {
+            Some(Command::Run(args)) => spec(&args),
+            other => panic!("another command: {other:?}"),
+        }
     }
 
-    #[test]
-    fn sizes_read_as_people_write_them() {
-        for (text, bytes) in [("65536", 65_536), ("64KiB", 65_536), ("128 MiB", 128 << 20), ("4GiB", 4 << 30)] {
-            assert_eq!(parse_size(text).expect(text), bytes);
-        }
-        for text in ["", "MiB", "-1", "1.5GiB", "1MB", "99999999999GiB"] {
-            assert!(parse_size(text).is_err(), "{text}");
-        }
+    fn name_for(file: &str) -> String {
+        spec_of(&[file]).expect("valid").name.to_string()
     }
 
     #[test]
@@ -242,5 +264,30 @@ mod tests {
     fn the_task_is_named_after_the_file_where_that_is_a_name() {
         assert_eq!(name_for("/tmp/hello.wasm"), "hello");
         assert_eq!(name_for("/tmp/-x.wasm"), FALLBACK_NAME);
+    }
+
+    #[test]
+    fn a_plugin_is_granted_and_limited_as_a_task_is() {
+        let words = "a.wasm --env A=b --dir data --dir /srv::/x:ro --allow-host example.com:443 --config c=d --secret key --kv \
+                     --limit cpu_ms=5s --limit log_lines=default --memory 1MiB --instance keep";
+        let spec = spec_of(&words.split_whitespace().collect::<Vec<_>>()).expect("valid");
+        let here = std::env::current_dir().expect("a working folder").join("data");
+        let dir = |host: &str, guest: &str, read_only| DirGrant { host: host.into(), guest: guest.into(), read_only };
+        let grants = spec.grants();
+        assert_eq!(grants.dirs, [dir(here.to_str().expect("UTF-8"), "data", false), dir("/srv", "/x", true)]);
+        assert_eq!((grants.env["A"].as_str(), grants.config["c"].as_str(), grants.kv), ("b", "d", true));
+        assert_eq!((grants.hosts[0].to_string().as_str(), grants.secrets[0].as_str()), ("example.com:443", "key"));
+        assert_eq!((spec.own_limit(Limit::CpuMs), spec.own_limit(Limit::LogLines)), (Some(5000), None));
+        assert_eq!((spec.own_limit(Limit::MemoryBytes), spec.instance()), (Some(1 << 20), InstancePolicy::Keep));
+        for (words, told) in [
+            (&["a.wasm", "--allow-host", "example.com"][..], "it has no port"),
+            (&["a.wasm", "--dir", "/a/../b"], "has no `..`"),
+            (&["a.wasm", "--limit", "lines=5"], "`lines` is no limit; limits are"),
+            (&["a.wasm", "--limit", "handles=0"], "it must be from 1 to 100000"),
+            (&["a.wasm", "--instance", "warm"], "it is one of fresh and keep"),
+        ] {
+            let refused = spec_of(words).expect_err("refused").to_string();
+            assert!(refused.contains(told), "{words:?}: {refused}");
+        }
     }
 }

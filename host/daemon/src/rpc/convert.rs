@@ -42,7 +42,7 @@ pub(crate) fn add_patch(spec: api::Spec, plugin: PluginRef) -> SpecPatch {
         labels: Some(Some(labels.into_iter().map(|(key, value)| (key, Some(value))).collect())),
         args: Some(spec.args),
         grants: Some(spec.grants.map(grants_text)),
-        limits: Some(spec.limits),
+        limits: Some(spec.limits.map(|limits| limits.0)),
         instance: Some(spec.instance),
     }
 }
@@ -71,7 +71,7 @@ pub(crate) fn edit_patch(patch: api::Patch, plugin: Option<PluginRef>) -> SpecPa
         labels: patch.labels,
         args: patch.args,
         grants: patch.grants.map(|given| given.map(grants_text)),
-        limits: patch.limits,
+        limits: patch.limits.map(|given| given.map(|limits| limits.0)),
         instance: patch.instance,
     }
 }
@@ -169,7 +169,7 @@ pub(crate) fn spec(spec: &TaskSpec, with_empty: bool) -> api::Spec {
         limits: spec
             .limits
             .as_deref()
-            .map(|limits| limits.iter().map(|(limit, value)| (limit.to_string(), value)).collect()),
+            .map(|limits| api::Limits(limits.iter().map(|(limit, value)| (limit.to_string(), value)).collect())),
         instance: spec.instance.map(|instance| instance.as_str().to_owned()),
     }
 }

@@ -65,6 +65,7 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
         TaskError::Twice(_) => (ErrorCode::InvalidParams, hint("give each task once")),
         TaskError::Spec(error) => (ErrorCode::SpecInvalid, spec_hint(error)),
         TaskError::Grant(fault) => (ErrorCode::SpecInvalid, Some(fault.hint.clone())),
+        TaskError::MayNotGrant(fault) => (ErrorCode::NotPermitted, Some(fault.hint.clone())),
         TaskError::Plugin(error) => plugin(error),
         TaskError::PluginInUse { example, .. } => (
             ErrorCode::PluginInUse,
@@ -163,6 +164,8 @@ mod tests {
     use taskhost_api::ErrorData;
     use taskhost_core::outcome::{RunId, RunKey};
     use taskhost_core::plugin::Sha256;
+    use taskhost_core::ports::GrantFault;
+    use taskhost_core::spec::Limit;
     use taskhost_core::time::Time;
 
     use super::*;
@@ -183,6 +186,12 @@ mod tests {
             TaskError::RunNotFound { name: name.clone(), run },
             TaskError::Spec(SpecError::Name(TaskName::new("").expect_err("empty"))),
             TaskError::Spec(SpecError::MemoryRange(1)),
+            TaskError::Spec(SpecError::Limit("lines".parse::<Limit>().expect_err("none of this name"))),
+            TaskError::Grant(GrantFault {
+                message: "the folder `/x` can't be granted".into(),
+                hint: "make it first".into(),
+            }),
+            TaskError::MayNotGrant(GrantFault { message: "uid 7 may not".into(), hint: "ask for it".into() }),
             TaskError::Plugin(invalid),
             TaskError::Plugin(PluginError::TooLarge { size_bytes: 2, limit_bytes: 1 }),
             TaskError::Plugin(PluginError::NotFound("`x`".to_owned())),

@@ -1,5 +1,7 @@
 //! `TaskUnit.*`.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use jsonrpsee::core::{RpcResult, SubscriptionResult, async_trait};
 use jsonrpsee::types::ErrorObjectOwned;
@@ -90,7 +92,10 @@ impl TaskUnitApiServer for Rpc {
     }
 
     async fn get(&self, request: GetRequest) -> RpcResult<Task> {
-        let view = self.host.get(&request.name).await.map_err(to_rpc)?;
+        let mut view = self.host.get(&request.name).await.map_err(to_rpc)?;
+        if request.effective {
+            view.spec = Arc::new(self.host.ceilings().effective(&view.spec));
+        }
         Ok(convert::task(view, request.effective))
     }
 

@@ -1,0 +1,282 @@
+//! The flags of `add` and `edit` for what a plugin may do beside computing, and how much of it. The host knows the grants of a task as
+//! one member, and its limits; people change one at a time.
+
+use std::str::FromStr;
+
+use clap::Args;
+use taskhost_api::{Dir, DirText, Grants, LimitText, Limits, Pair};
+
+use crate::failure::Failure;
+use crate::value::Setting;
+
+/// The heading says what every flag below it is about.
+const GRANTS: &str = "Grants: nothing by default; each but --kv may be repeated";
+
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = GRANTS)]
+pub(crate) struct GrantFlags {
+    /// Set an environment variable; not for secrets: whoever uses the host can read it
+    #[arg(long, value_name = "KEY=VALUE")]
+    env: Vec<Change<Pair>>,
+
+    /// Give it this folder of the host's machine, under another name with ::GUEST, only to read with :ro
+    #[arg(long = "dir", value_name = "HOST[::GUEST][:ro]")]
+    dirs: Vec<Change<DirText>>,
+
+    /// Let it connect there: a name, *.NAME, an address, a net like 10.0.0.0/8 or *, with a port or *. Addresses that are not
+    /// public must be named as addresses
+    #[arg(long = "allow-host", value_name = "HOST:PORT")]
+    hosts: Vec<Change<String>>,
+
+    /// Set a value that it reads through wasi:config
+    #[arg(long, value_name = "KEY=VALUE")]
+    config: Vec<Change<Pair>>,
+
+    /// Let it read this secret of the host through wasi:config
+    #[arg(long = "secret", value_name = "NAME")]
+    secrets: Vec<Change<String>>,
+
+    /// Give it a key-value store of its own
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    kv: Option<bool>,
+
+    /// Take all grants away that are not given here
+    #[arg(long)]
+    no_grants: bool,
+}
+
+impl GrantFlags {
+    /// Whether they change some of what a task is granted, so that what it had decides the rest.
+    pub(super) fn change_some(&self) -> bool {
+        !self.no_grants && self.give_any()
+    }
+
+    fn give_any(&self) -> bool {
+        let Self { env, dirs, hosts, config, secrets, kv, no_grants: _ } = self;
+        let none = env.is_empty() && dirs.is_empty() && hosts.is_empty() && config.is_empty() && secrets.is_empty();
+        !none || kv.is_some()
+    }
+
+    /// What they make of what a task was granted, as a patch has it. `before` is `None` of a task that is new.
+    pub(super) fn into_patch(self, before: Option<Grants>) -> Result<Option<Option<Grants>>, Failure> {
+        if !self.no_grants && !self.give_any() {
+            return Ok(None);
+        }
+        let Self { env, dirs, hosts, config, secrets, kv, no_grants } = self;
+        let has_any = before.is_some() && !no_grants;
+        let mut grants = before.filter(|_| !no_grants).unwrap_or_default();
+        let mut away = Vec::new();
+        for change in env {
+            match change {
+                Change::To(Pair { key, value }) => drop(grants.env.insert(key, value)),
+                Change::Away(key) => away.extend(grants.env.remove(&key).is_none().then_some(key)),
+            }
+        }
+        for change in config {
+            match change {
+                Change::To(Pair { key, value }) => drop(grants.config.insert(key, value)),
+                Change::Away(key) => away.extend(grants.config.remove(&key).is_none().then_some(key)),
+            }
+        }
+        for change in dirs {
+            match change {
+                Change::To(dir) => put(&mut grants.dirs, told_from_here(dir)?, |dir| &dir.guest),
+                Change::Away(guest) => away.extend(take(&mut grants.dirs, guest, |dir| &dir.guest)),
+            }
+        }
+        for (list, changes) in [(&mut grants.hosts, hosts), (&mut grants.secrets, secrets)] {
+            for change in changes {
+                match change {
+                    Change::To(name) => put(list, name, |name| name),
+                    Change::Away(name) => away.extend(take(list, name, |name| name)),
+                }
+            }
+        }
+        if let Some(kv) = kv {
+            grants.kv = kv;
+        }
+        match away.first() {
+            // As with labels, what a task did not have may be taken away from it, so that an edit can be done twice.
+            Some(name) if !has_any => {
+                let hint =
+                    format!("a value that ends in `-` takes a grant away; a folder is also written `{name}-::{name}-`");
+                Err(Failure::usage(format!("there is no grant `{name}` to take away"), hint))
+            }
+            _ => Ok(Some((grants != Grants::default()).then_some(grants))),
+        }
+    }
+}
+
+/// A grant to give, or with its name and a `-`, to take away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Change<T> {
+    To(T),
+    Away(String),
+}
+
+impl<T: FromStr> FromStr for Change<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, T::Err> {
+        match text.strip_suffix('-') {
+            Some(name) if !name.is_empty() && !name.contains('=') && !name.contains("::") => {
+                Ok(Self::Away(name.to_owned()))
+            }
+            _ => text.parse().map(Self::To),
+        }
+    }
+}
+
+/// Puts an item in the place of the one that has its name, or at the end.
+fn put<T>(list: &mut Vec<T>, item: T, name: impl Fn(&T) -> &String) {
+    match list.iter_mut().find(|old| name(old) == name(&item)) {
+        Some(old) => *old = item,
+        None => list.push(item),
+    }
+}
+
+/// Takes the items of a name away; answers with the name if there are none.
+fn take<T>(list: &mut Vec<T>, wanted: String, name: impl Fn(&T) -> &String) -> Option<String> {
+    let before = list.len();
+    list.retain(|item| *name(item) != wanted);
+    (list.len() == before).then_some(wanted)
+}
+
+fn told_from_here(dir: DirText) -> Result<Dir, Failure> {
+    if dir.host.starts_with('/') {
+        return Ok(dir.into_dir("/"));
+    }
+    let here = std::env::current_dir().ok().and_then(|here| here.into_os_string().into_string().ok());
+    here.map(|here| dir.into_dir(&here)).ok_or_else(|| {
+        let hint = "give the folder's whole path, beginning with `/`";
+        Failure::usage("the working folder is gone or has no name of UTF-8 to tell a path from", hint)
+    })
+}
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct LimitFlags {
+    /// Limit something else of an attempt or the task, like cpu_ms=5s or log_bytes=64KiB; may be repeated. NAME=default takes one
+    /// away, default alone takes all
+    #[arg(long = "limit", value_name = "NAME=VALUE")]
+    limits: Vec<Setting<LimitText>>,
+}
+
+impl LimitFlags {
+    /// Whether they change some of a task's limits, so that what it had decides the rest.
+    pub(super) fn change_some(&self) -> bool {
+        !self.limits.is_empty() && !self.limits.contains(&Setting::Default)
+    }
+
+    /// What they make of the limits that a task had, as a patch has it.
+    pub(super) fn into_patch(self, before: Option<Limits>) -> Option<Option<Limits>> {
+        if self.limits.is_empty() {
+            return None;
+        }
+        let mut limits = before.filter(|_| self.change_some()).unwrap_or_default();
+        for limit in self.limits {
+            match limit {
+                Setting::Default => {}
+                Setting::To(LimitText { name, value: Some(value) }) => drop(limits.0.insert(name, value)),
+                Setting::To(LimitText { name, value: None }) => drop(limits.0.remove(&name)),
+            }
+        }
+        Some((!limits.0.is_empty()).then_some(limits))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Flags {
+        #[command(flatten)]
+        grants: GrantFlags,
+        #[command(flatten)]
+        limits: LimitFlags,
+    }
+
+    fn flags(words: &str) -> Flags {
+        Flags::try_parse_from(["x"].into_iter().chain(words.split_whitespace())).expect(words)
+    }
+
+    fn edited(words: &str, before: Value) -> Value {
+        let before = serde_json::from_value(before).expect("grants");
+        let patch = flags(words).grants.into_patch(Some(before)).expect("a patch");
+        serde_json::to_value(patch.expect("a change")).expect("JSON")
+    }
+
+    fn some() -> Value {
+        json!({
+            "env": {"A": "1", "B": "2"}, "dirs": [{"host": "/a", "guest": "/x"}, {"host": "/b", "guest": "/y"}],
+            "hosts": ["a.example:1", "b.example:2"], "config": {"c": "3"}, "secrets": ["s", "t"], "kv": true,
+        })
+    }
+
+    #[test]
+    fn what_is_given_is_added_to_what_a_task_had() {
+        let words = "--env A=5 --env C=a=b- --dir /c::/x:ro --dir /d --allow-host [::1]:* --allow-host a.example:1 \
+                     --config d= --secret u";
+        assert_eq!(
+            edited(words, some()),
+            json!({
+                "env": {"A": "5", "B": "2", "C": "a=b-"},
+                "dirs": [
+                    {"host": "/c", "guest": "/x", "read_only": true}, {"host": "/b", "guest": "/y"}, {"host": "/d", "guest": "/d"},
+                ],
+                "hosts": ["a.example:1", "b.example:2", "[::1]:*"], "config": {"c": "3", "d": ""}, "secrets": ["s", "t", "u"],
+                "kv": true,
+            })
+        );
+    }
+
+    #[test]
+    fn a_hyphen_after_its_name_takes_a_grant_away() {
+        let words = "--env A- --dir /y- --allow-host a.example:1- --config c- --secret s- --kv=false";
+        assert_eq!(
+            edited(words, some()),
+            json!({
+                "env": {"B": "2"}, "dirs": [{"host": "/a", "guest": "/x"}], "hosts": ["b.example:2"], "secrets": ["t"],
+            })
+        );
+        assert_eq!(edited("--env Z-", some()), some(), "as with labels, it need not be there");
+        assert_eq!(edited("--kv=false", json!({"kv": true})), Value::Null, "the last one");
+        assert_eq!(edited("--dir /d-::/d-", json!({})), json!({"dirs": [{"host": "/d-", "guest": "/d-"}]}));
+    }
+
+    #[test]
+    fn without_grants_only_those_are_left_that_are_given() {
+        assert_eq!(edited("--no-grants", some()), Value::Null);
+        assert_eq!(edited("--no-grants --env C=1 --kv", some()), json!({"env": {"C": "1"}, "kv": true}));
+        assert!(!flags("--no-grants --kv").grants.change_some() && flags("--kv").grants.change_some());
+        assert_eq!(flags("").grants.into_patch(Some(Grants::default())).expect("nothing"), None);
+    }
+
+    #[test]
+    fn a_new_task_has_nothing_that_can_be_taken_away() {
+        for words in ["--env A-", "--dir /data-", "--secret s-", "--no-grants --allow-host a:1-"] {
+            let refused = flags(words).grants.into_patch(None).expect_err(words).to_string();
+            assert!(refused.starts_with("there is no grant `"), "{words}: {refused}");
+        }
+    }
+
+    #[test]
+    fn limits_are_merged_or_begun_anew() {
+        let before = || Some(Limits([("a".to_owned(), 1), ("b".to_owned(), 2)].into()));
+        let edited = |words: &str| {
+            let patch = flags(words).limits.into_patch(before()).expect("a change");
+            serde_json::to_value(patch).expect("JSON")
+        };
+        assert_eq!(edited("--limit b=3 --limit c_bytes=1k"), json!({"a": 1, "b": 3, "c_bytes": 1024}));
+        assert_eq!(edited("--limit a=default"), json!({"b": 2}));
+        assert_eq!(edited("--limit default"), Value::Null);
+        assert_eq!(edited("--limit default --limit c=3"), json!({"c": 3}));
+        assert_eq!(flags("").limits.into_patch(before()), None);
+        assert!(
+            flags("--limit a=1").limits.change_some() && !flags("--limit default --limit a=1").limits.change_some()
+        );
+    }
+}
