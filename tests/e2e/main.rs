@@ -14,6 +14,7 @@ mod bulk;
 mod commands;
 mod crash;
 mod damage;
+mod first_party;
 mod full_disk;
 mod go_dialect;
 mod hostile;
