@@ -52,7 +52,7 @@ const MAX_CONTAINS_BYTES: usize = 1024;
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Call {
     Help,
-    Check(Options),
+    Check(Box<Options>),
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -191,7 +191,7 @@ fn parse(given: Vec<String>) -> Result<Call, String> {
         }
     }
     let method = method.unwrap_or_else(|| if body.is_some() { "POST" } else { "GET" }.to_owned());
-    Ok(Call::Check(Options {
+    Ok(Call::Check(Box::new(Options {
         target,
         method,
         expected,
@@ -203,7 +203,7 @@ fn parse(given: Vec<String>) -> Result<Call, String> {
         timeout,
         max_body_bytes: u64::from(max_body_kib) * 1024,
         print_bytes: print_kib as usize * 1024,
-    }))
+    })))
 }
 
 fn at_most(parser: &mut lexopt::Parser, option: &str, most: u32) -> Result<u32, String> {
@@ -254,7 +254,7 @@ mod tests {
 
     fn options(arguments: &[&str]) -> Options {
         match given(arguments) {
-            Ok(Call::Check(options)) => options,
+            Ok(Call::Check(options)) => *options,
             other => panic!("{arguments:?}: {other:?}"),
         }
     }
