@@ -195,6 +195,7 @@ mod tests {
         assert_eq!(secrets.mask(b"x s3cret y s3 z", 100), "x [secret] y [secret] z");
         assert_eq!(secrets.mask(b"x s3cret y", 4), "x [secret]", "it begins before the cut");
         assert_eq!(secrets.mask(b"x s3cret y", 2), "x ");
+        assert_eq!(secrets.mask(b"s3 s3 y", 4), "[secret] [secret]", "bytes are counted as they came");
         assert_eq!(secrets.longest_bytes(), 6);
         assert_eq!(Secrets::default().mask(b"\xff s3", 3), "\u{fffd} s");
     }

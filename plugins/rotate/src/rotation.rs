@@ -43,7 +43,7 @@ pub(crate) fn rotate(
         }
     }
     if unreadable > 0 {
-        say(&format!("{unreadable} files stay: their names are not UTF-8"));
+        say(&format!("names that are not UTF-8, of files that stay: {unreadable}"));
     }
 
     let matched = found.len();
@@ -267,7 +267,7 @@ mod tests {
         folder.unreadable = 2;
         let (answer, said) = folder.rotate("--keep 1 /logs");
         assert_eq!(answer, Ok("kept 1, removed 0".to_owned()));
-        assert_eq!(said, ["2 files stay: their names are not UTF-8"]);
+        assert_eq!(said, ["names that are not UTF-8, of files that stay: 2"]);
     }
 
     #[test]

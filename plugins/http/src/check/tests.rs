@@ -133,6 +133,9 @@ fn secrets_go_out_and_are_told_nowhere() {
     assert_eq!(ran.script.asked, ["GET http://a/ [X-Key: <s3cret>]"]);
     assert_eq!(ran.message(), "got 403, expected 2xx: no such key: <[secret]>");
     assert_eq!(ran.printed, ["no such key: <[secret]>"]);
+    let body = format!("{}s3cret and more", "x".repeat(4094));
+    let ran = run(&["http://a/", "--secret-header", "X-Key: {key}", "--print=4"], [answer(403, &[], &body)]);
+    assert!(ran.printed[0].ends_with("xx[secret]"), "one that lies across the cut: {:?}", ran.printed);
     let ran = run(&arguments, [redirect(302, "/login/s3cret?x")]);
     let message = ran.message();
     assert!(!message.contains("s3cret") && message.contains("it redirects to http://a/login/[secret] ("), "{message}");
