@@ -56,6 +56,11 @@ impl Answer {
         Self { head: String::new(), body: String::new(), stays_open: true }
     }
 
+    /// One whose second half does not come before the connection is closed.
+    pub(super) fn cut(status: u16, body: &str) -> Self {
+        Self { stays_open: false, ..Self::half(status, body) }
+    }
+
     /// One whose second half does not come.
     pub(super) fn half(status: u16, body: &str) -> Self {
         let head = format!("HTTP/1.1 {status} S\r\nContent-Length: {}\r\n", body.len() * 2);
