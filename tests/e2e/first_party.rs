@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
@@ -14,7 +15,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use self::server::{Answer, Server};
-use crate::support::{Host, TestEnv, time};
+use crate::support::{Host, TestEnv, run_to_end, time};
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -76,6 +77,37 @@ fn printed(host: &Host<'_>, task: &str) -> Vec<String> {
 /// The grant to connect to a server.
 fn allowed(servers: &[&Server]) -> Value {
     json!({ "hosts": servers.iter().map(|server| server.place()).collect::<Vec<_>>() })
+}
+
+#[test]
+fn the_lines_of_their_readmes_add_tasks() {
+    let env = TestEnv::new();
+    let mut serve = env.serve();
+    serve.env("TASKHOST_SECRET_API_TOKEN", "s3cret");
+    let host = Host::start(&env, serve);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let programs = Path::new(env!("CARGO_BIN_EXE_taskctl")).parent().expect("a folder");
+    let mut script = String::new();
+    for name in ["http", "rotate"] {
+        let readme = fs::read_to_string(root.join(format!("plugins/{name}/README.md"))).expect("it is there");
+        script.push_str(readme.split("```sh\n").nth(1).and_then(|rest| rest.split("```").next()).expect("its lines"));
+    }
+    for dir in ["/var/backups", "/var/log/app"] {
+        let own = env.path(dir.trim_start_matches('/'));
+        fs::create_dir_all(&own).expect("made");
+        script = script.replace(dir, own.to_str().expect("UTF-8"));
+    }
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-ec", &script]).current_dir(root).env_clear();
+    shell.env("PATH", programs).env("TASKHOST_HOST", format!("unix:{}", env.socket().display()));
+    run_to_end(&mut shell).ok();
+    let grants = |task: &str| host.task(task)["spec"]["grants"].clone();
+    assert_eq!(grants("web"), json!({ "hosts": ["example.org:443"] }));
+    assert_eq!(grants("api"), json!({ "hosts": ["api.example.org:443"], "secrets": ["api-token"] }));
+    assert_eq!(host.task("nightly")["spec"]["args"][0], "--json");
+    for (task, said) in [("rotate", "kept 0, removed 0"), ("tidy", "kept 0, removed 0")] {
+        assert_eq!(result(&run(&host, task)), said);
+    }
 }
 
 #[test]
