@@ -40,7 +40,7 @@ pub(crate) fn check<E: Exchange>(
         Some(remaining) => options.timeout.min(remaining.saturating_sub(LAST_WORDS.min(remaining / 2))),
         None => options.timeout,
     };
-    let (mut answer, target, redirects) = follow(exchange, options, secrets, begun + timeout, timeout)?;
+    let (mut answer, target, redirects) = follow(exchange, options, secrets, begun.saturating_add(timeout), timeout)?;
 
     let is_expected = options.expected.includes(answer.status);
     let (digest, whole) = read_body(&mut answer.body, options, secrets, is_expected);

@@ -33,7 +33,7 @@ impl Exchange for Wasi {
     }
 
     fn send(&mut self, request: &Request<'_>, deadline: Duration) -> Result<Answer<WasiBody>, Fault> {
-        let until = deadline + GRACE;
+        let until = deadline.saturating_add(GRACE);
         let outgoing = outgoing(request)?;
         let sent = match request.body {
             // The body first: what has been handed over is the host's.

@@ -297,4 +297,6 @@ fn a_check_ends_before_its_attempt_does() {
     assert_eq!(limit(Some(60_000)), 10_000);
     assert_eq!(limit(Some(5_000)), 4_750);
     assert_eq!(limit(Some(100)), 50);
+    let ran = run(&["http://a/", "--timeout", "18446744073709551615s"], [answer(200, &[], "")]);
+    assert_eq!(ran.script.deadlines, [Duration::MAX], "no time is too long");
 }
