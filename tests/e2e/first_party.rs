@@ -1,5 +1,6 @@
-//! The first-party plugins, which are to be of use on the first day: `http` against a server of the test, `rotate` in a folder of the test.
-//! How they judge is tested beside them; here it is shown that they get what they are granted, and nothing else.
+//! The first-party plugins, which are to be of use on the first day: `http` against a server of the test, `rotate` in a
+//! folder of the test. How they judge is tested beside them; here it is shown that they get what they are granted, and
+//! nothing else.
 
 mod server;
 
@@ -406,7 +407,8 @@ fn rotate_removes_nothing_where_it_may_only_read_and_says_so() {
     let ran = run_once(&host, "t", "rotate", &granted(&dir, true), &["--keep", "1", "/backups"]);
     assert_eq!(
         detail(&ran),
-        "kept 2, removed 0; failed to remove 1: a (not permitted); is /backups granted without `:ro`, and may the host's user write there?"
+        "kept 2, removed 0; failed to remove 1: a (not permitted); is /backups granted without `:ro`, \
+         and may the host's user write there?"
     );
     assert_eq!(names(&dir), ["a", "b"]);
 }

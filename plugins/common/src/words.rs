@@ -26,8 +26,8 @@ pub fn duration(duration: Duration) -> String {
     humantime::format_duration(duration).to_string()
 }
 
-/// A text in one line of at most so many characters: white space becomes single spaces, what can't be printed is left out, and `…` says
-/// that there was more.
+/// A text in one line of at most so many characters: white space becomes single spaces, what can't be printed is left
+/// out, and `…` says that there was more.
 pub fn printable(text: &str, max_chars: usize) -> String {
     let mut line = String::new();
     let mut chars = 0;

@@ -26,8 +26,8 @@ const LAST_WORDS: Duration = Duration::from_millis(250);
 /// What another origin than the one that was asked may read of a request.
 const HEADERS_FOR_ALL: &[&str] = &["accept", "accept-language", "content-type", "user-agent"];
 
-/// Asks for the URL and holds the answer against what is expected; what to say about a good one. `remaining` is how long the attempt
-/// may still take, and `print` gets the lines of the body, if they are wanted.
+/// Asks for the URL and holds the answer against what is expected; what to say about a good one. `remaining` is how
+/// long the attempt may still take, and `print` gets the lines of the body, if they are wanted.
 pub(crate) fn check<E: Exchange>(
     exchange: &mut E,
     options: &Options,

@@ -1,7 +1,7 @@
 //! Asks for a URL and checks the answer: what the curl lines of a crontab do.
 //!
-//! [`options`] reads what is wanted, [`secret`] puts secrets into it, [`check`] asks, follows and judges over an [`exchange`], and
-//! [`wasi`] is the real one. A [`target`] is a URL taken apart, a [`body`] what is kept of an answer.
+//! [`options`] reads what is wanted, [`secret`] puts secrets into it, [`check`] asks, follows and judges over an
+//! [`exchange`], and [`wasi`] is the real one. A [`target`] is a URL taken apart, a [`body`] what is kept of an answer.
 
 mod body;
 mod check;

@@ -21,8 +21,9 @@ usage: http [OPTIONS] URL
       --contains TEXT           the body must have this in it; may be given again
   -H, --header 'NAME: VALUE'    may be given again
       --secret-header 'NAME: VALUE'
-                                {name} in VALUE becomes the secret or setting of that name, as in 'Authorization: Bearer {api-token}',
-                                and is never printed; needs taskctl add --secret name
+                                {name} in VALUE becomes the secret or setting of that name, as in
+                                'Authorization: Bearer {api-token}', and is never printed; needs
+                                taskctl add --secret name
   -d, --data TEXT               the body, as application/x-www-form-urlencoded unless --header says otherwise
       --json TEXT               the body, as application/json
       --max-redirects N         follow so many redirects; 0 by default, at most 20. To another host go no headers but Accept,

@@ -17,7 +17,8 @@ use crate::exchange::{Answer, Body, Exchange, Fault, Request};
 /// How long a wait goes on before it is looked whether somebody cancelled the run.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How much later than the host's bounds on single steps the bound on the whole is, so that a step that took too long is told as such.
+/// How much later than the host's bounds on single steps the bound on the whole is, so that a step that took too long
+/// is told as such.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// How much of a body is read at once.

@@ -11,8 +11,8 @@ pub(crate) struct Found {
     pub(crate) file: File,
 }
 
-/// Those to remove, oldest first, so that what is removed by a run that is stopped early is what was worth least. `now` is since the
-/// Unix epoch.
+/// Those to remove, oldest first, so that what is removed by a run that is stopped early is what was worth least. `now`
+/// is since the Unix epoch.
 pub(crate) fn to_remove(mut found: Vec<Found>, keep: usize, older_than: Option<Duration>, now: Duration) -> Vec<Found> {
     // A file whose age nobody knows counts as the newest, so that it stays as long as any.
     found.sort_by(|a, b| rank(b).cmp(&rank(a)));

@@ -186,8 +186,10 @@ fn another_origin_gets_no_header_that_may_be_a_secret_nor_does_the_first_get_it_
     assert_eq!(
         ran.script.asked,
         [
-            "GET https://a/ [Cookie: c] [X-Own: o] [Accept-Language: de] [Authorization: Bearer s3cret] [Accept-Language: s3cret]",
-            "GET https://a/1 [Cookie: c] [X-Own: o] [Accept-Language: de] [Authorization: Bearer s3cret] [Accept-Language: s3cret]",
+            "GET https://a/ [Cookie: c] [X-Own: o] [Accept-Language: de] \
+             [Authorization: Bearer s3cret] [Accept-Language: s3cret]",
+            "GET https://a/1 [Cookie: c] [X-Own: o] [Accept-Language: de] \
+             [Authorization: Bearer s3cret] [Accept-Language: s3cret]",
             "GET https://b/2 [Accept-Language: de]",
             "GET https://a/3 [Accept-Language: de]",
         ]
@@ -247,7 +249,8 @@ fn what_goes_wrong_on_the_way_is_told_apart() {
         messages,
         [
             "the task may not connect to example.org:443; allow it with `--allow-host example.org:443`",
-            "example.org:443 has an address that is not public or not granted; allow the address itself with `--allow-host ADDRESS:443`",
+            "example.org:443 has an address that is not public or not granted; \
+             allow the address itself with `--allow-host ADDRESS:443`",
             "failed to resolve the name in example.org:443: NXDOMAIN",
             "example.org:443 refused the connection",
             "example.org:443 can't be reached",
