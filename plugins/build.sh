@@ -17,6 +17,8 @@ taskhost=$(realpath --canonicalize-missing "${TASKHOST:-$root/target/debug/taskh
 # What is built: package folder, where the finished plugin stands.
 rust_plugins=(
     "plugins/ticker plugins/ticker/ticker.wasm"
+    "plugins/http plugins/http/http.wasm"
+    "plugins/rotate plugins/rotate/rotate.wasm"
     "examples/rust-heartbeat examples/rust-heartbeat/heartbeat.wasm"
     "tests/guests/probe tests/guests/probe/probe.wasm"
     "tests/guests/hostile tests/guests/hostile/hostile.wasm"
@@ -31,6 +33,12 @@ c_plugins=(
 # How each is run, for one tick, to see what it does: the plugin, then its arguments.
 behaviours=(
     "plugins/ticker/ticker.wasm"
+    "plugins/http/http.wasm"
+    "plugins/http/http.wasm --help"
+    "plugins/http/http.wasm http://example.org/health"
+    "plugins/rotate/rotate.wasm"
+    "plugins/rotate/rotate.wasm --help"
+    "plugins/rotate/rotate.wasm --keep 7 --pattern *.log /logs"
     "examples/rust-heartbeat/heartbeat.wasm"
     "examples/rust-heartbeat/heartbeat.wasm soon"
     "examples/c-plugin/moon.wasm"

@@ -19,6 +19,7 @@ mod commands;
 mod compile;
 mod crash;
 mod damage;
+mod first_party;
 mod full_disk;
 mod go_dialect;
 mod grants;

@@ -1,0 +1,71 @@
+//! What is asked of the network: one request, and its answer.
+
+use std::time::Duration;
+
+use crate::options::Header;
+use crate::target::Target;
+
+/// Sends requests. Times are of one clock that only goes forward.
+pub(crate) trait Exchange {
+    type Body: Body;
+
+    fn now(&self) -> Duration;
+
+    /// Sends a request, and waits for the head of its answer. Head and body must have come at `deadline`.
+    fn send(&mut self, request: &Request<'_>, deadline: Duration) -> Result<Answer<Self::Body>, Fault>;
+}
+
+/// The body of an answer, as it comes.
+pub(crate) trait Body {
+    /// The next piece, never empty; `None` when it was the last.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, Fault>;
+}
+
+pub(crate) struct Request<'r> {
+    pub(crate) method: &'r str,
+    pub(crate) target: &'r Target,
+    pub(crate) headers: &'r [Header],
+    pub(crate) body: Option<&'r [u8]>,
+}
+
+pub(crate) struct Answer<B> {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, Vec<u8>)>,
+    pub(crate) body: B,
+}
+
+impl<B> Answer<B> {
+    /// The value of the first header of this name, which is in lower case.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let (_, value) = self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name))?;
+        Some(std::str::from_utf8(value).ok()?.trim())
+    }
+}
+
+/// Why there is no answer, or no whole one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The task was not granted the host.
+    Denied,
+    /// The host's name leads to an address that the task was not granted.
+    DeniedAddress,
+    /// The name has no address.
+    Unresolved(Option<String>),
+    ConnectionRefused,
+    Unreachable,
+    /// No connection in time.
+    ConnectTimeout,
+    /// No answer in time, or no whole one.
+    Timeout,
+    /// The connection was closed before the answer was whole.
+    Closed,
+    Tls(String),
+    /// The host takes no answers this large.
+    TooLarge,
+    /// The host lets nobody set this header.
+    Header(String),
+    /// Not more connections at once.
+    TooManyConnections,
+    Cancelled,
+    Other(String),
+}
