@@ -12,6 +12,7 @@ mod bad_requests;
 mod bad_specs;
 mod bulk;
 mod commands;
+mod corpora;
 mod crash;
 mod damage;
 mod full_disk;

@@ -16,6 +16,8 @@ mod engine;
 mod epoch;
 mod error;
 pub mod floor;
+#[doc(hidden)]
+pub mod fuzzing;
 mod import;
 mod inspect;
 mod lane;
