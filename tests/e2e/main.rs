@@ -17,6 +17,7 @@ mod bad_specs;
 mod bulk;
 mod commands;
 mod compile;
+mod corpora;
 mod crash;
 mod damage;
 mod first_party;

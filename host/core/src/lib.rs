@@ -21,5 +21,6 @@ pub mod supervisor;
 #[cfg(test)]
 mod testing;
 pub mod time;
+pub mod told;
 pub mod unit;
 mod worker;

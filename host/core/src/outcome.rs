@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::name::TaskName;
 use crate::plugin::Sha256;
 use crate::time::Time;
+use crate::told::told;
 
 /// A task's identity over its whole life: random, and never given twice, so that run ids of two hosts differ.
 pub type TaskId = u64;
@@ -174,6 +175,9 @@ impl fmt::Display for Outcome {
     }
 }
 
+/// How much of a text an error repeats, in characters.
+const TOLD_CHARS: usize = 40;
+
 /// A text that is no outcome.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
@@ -188,7 +192,7 @@ impl FromStr for Outcome {
         Self::ALL
             .into_iter()
             .find(|outcome| outcome.as_str() == text)
-            .ok_or_else(|| OutcomeError(text.chars().take(40).collect()))
+            .ok_or_else(|| OutcomeError(told(text, TOLD_CHARS)))
     }
 }
 

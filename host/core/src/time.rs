@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::told::told;
+
 /// A point in time, in nanoseconds since the Unix epoch: years 1678 to 2261.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -72,13 +74,17 @@ pub enum DurationError {
     Negative(String),
 }
 
+/// How much of a text an error repeats, in characters.
+const TOLD_CHARS: usize = 40;
+
 /// How long a year is taken to be.
 const DAYS_PER_YEAR: u16 = 365;
 
 /// Reads a duration like `500ms`, `90s`, `1h30m` or `7d`, as of jiff's friendly format. A day is 24 hours, a week
 /// seven days, a year 365 days; months are refused.
 pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
-    let syntax = || DurationError::Syntax(text.chars().take(40).collect());
+    let told = || told(text, TOLD_CHARS);
+    let syntax = || DurationError::Syntax(told());
     // An ISO 8601 duration would parse too; one notation is enough to document.
     if !text.starts_with(|first: char| first.is_ascii_digit() || matches!(first, '.' | '-' | '+')) {
         return Err(syntax());
@@ -91,7 +97,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
     let span =
         span.try_years(0).and_then(|rest| rest.try_days(i64::from(span.get_days()) + days)).map_err(|_| syntax())?;
     let duration = span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).map_err(|_| syntax())?;
-    Duration::try_from(duration).map_err(|_| DurationError::Negative(text.to_owned()))
+    Duration::try_from(duration).map_err(|_| DurationError::Negative(told()))
 }
 
 /// Writes a duration as [`parse_duration`] reads it, exactly and shortest: `1h30m`, `500ms`, `7d`. Whole years are written
@@ -159,6 +165,14 @@ mod tests {
             assert!(matches!(parse_duration(text), Err(DurationError::Syntax(_))), "{text}");
         }
         assert_eq!(parse_duration("-1s"), Err(DurationError::Negative("-1s".into())));
+    }
+
+    #[test]
+    fn the_message_about_a_bad_duration_is_short_and_safe_to_print() {
+        for text in [format!("1{}", "\u{1b}[2J".repeat(10_000)), format!("-{}1s", "0".repeat(10_000))] {
+            let message = parse_duration(&text).expect_err("no duration").to_string();
+            assert!(message.len() < 500 && !message.contains('\u{1b}'), "{message}");
+        }
     }
 
     #[test]

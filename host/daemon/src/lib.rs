@@ -9,6 +9,8 @@ mod args;
 mod builtin;
 pub mod config;
 mod echo;
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod grant_rules;
 pub mod http;
 pub mod listen;

@@ -16,6 +16,7 @@ use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, error as jsonrpsee_error};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 use taskhost_api::{ErrorCode, ErrorData};
+use taskhost_core::told::told;
 
 /// The parameters as handlers take them: an array of exactly one element.
 pub(crate) fn parameters(sent: Option<&RawValue>) -> Result<Cow<'_, str>, ErrorObjectOwned> {
@@ -47,7 +48,7 @@ pub(crate) fn error(error: &ErrorObject<'_>) -> ErrorObjectOwned {
     }
     let detail = error.data().and_then(|data| serde_json::from_str::<String>(data.get()).ok());
     let with_detail = |message: &str| match &detail {
-        Some(detail) => format!("{message}: {detail}"),
+        Some(detail) => format!("{message}: {}", told(detail, MAX_DETAIL_CHARS)),
         None => message.to_owned(),
     };
     match error.code() {
@@ -70,19 +71,22 @@ pub(crate) fn error(error: &ErrorObject<'_>) -> ErrorObjectOwned {
 
 /// No method has this name.
 pub(crate) fn unknown_method(name: &str) -> ErrorObjectOwned {
-    let name: String = name.chars().take(MAX_ECHOED_CHARS).collect();
+    let name = told(name, MAX_ECHOED_CHARS);
     ErrorCode::MethodNotFound.to_error(format!("no method `{name}`"), discover_hint())
 }
 
 /// How much of a method's wrong name is repeated.
 const MAX_ECHOED_CHARS: usize = 80;
 
+/// How much is repeated of what serde says, which quotes what was sent. The names of all members of a task fit in.
+pub(crate) const MAX_DETAIL_CHARS: usize = 1000;
+
 fn discover_hint() -> Option<String> {
     Some("`rpc.discover` describes every method".to_owned())
 }
 
 fn invalid_parameter(error: &serde_json::Error) -> ErrorObjectOwned {
-    ErrorCode::InvalidParams.to_error(format!("invalid params: {error}"), discover_hint())
+    ErrorCode::InvalidParams.to_error(format!("invalid params: {}", told(error, MAX_DETAIL_CHARS)), discover_hint())
 }
 
 /// The first elements of a JSON array, and how many it has. The others are looked over and not kept: an array of a
@@ -170,6 +174,15 @@ mod tests {
         let array = format!("[{}1]", "1,".repeat(999_999));
         let elements = Elements::parse(&array, 10).expect("an array");
         assert_eq!((elements.first.len(), elements.count), (10, 1_000_000));
+    }
+
+    #[test]
+    fn what_an_error_repeats_of_a_request_is_short_and_safe_to_print() {
+        let hostile = "\u{1b}[2J".repeat(100_000);
+        let theirs = ErrorObject::owned(-32602, "Invalid params", Some(format!("unknown field `{hostile}`")));
+        for error in [error(&theirs), unknown_method(&hostile)] {
+            assert!(error.message().len() < 10_000 && !error.message().contains('\u{1b}'), "{error:?}");
+        }
     }
 
     #[test]

@@ -122,7 +122,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         source: store.clone(),
         key_values: store.key_values(),
         secrets: Arc::new(Secrets::of_process(config.secrets_dir.clone())),
-        memory_budget_bytes: memory::default_budget_bytes(),
+        memory_budget_bytes: config.memory_budget_bytes.unwrap_or_else(memory::default_budget_bytes),
         ceilings: config.ceilings.clone(),
         own_dirs: [&config.data_dir].into_iter().chain(&config.secrets_dir).cloned().collect(),
     })

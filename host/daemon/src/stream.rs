@@ -6,7 +6,7 @@
 
 mod answer;
 mod dispatch;
-mod frame;
+pub(crate) mod frame;
 mod message;
 
 use std::future::pending;
@@ -206,14 +206,17 @@ impl Session {
         let mut is_new = !self.framer.is_within_value();
         while self.reading == Reading::Open && self.may_begin() {
             match self.framer.next() {
-                Ok(Some(message)) => {
-                    let size = message.len();
-                    let steps = Arc::clone(&self.dispatcher).dispatch(&message);
-                    self.work.push(steps.map(move |step| (size, step)).boxed());
-                    self.messages += 1;
-                    self.message_bytes += size;
-                    is_new = true;
-                }
+                Ok(Some(message)) => match Arc::clone(&self.dispatcher).dispatch(&message) {
+                    Ok(steps) => {
+                        let size = message.len();
+                        self.work.push(steps.map(move |step| (size, step)).boxed());
+                        self.messages += 1;
+                        self.message_bytes += size;
+                        is_new = true;
+                    }
+                    // Nothing after it may be begun, whether or not it has come already.
+                    Err(error) => self.give_up(error),
+                },
                 Ok(None) => break,
                 Err(error) => self.give_up(unreadable(error)),
             }
@@ -232,11 +235,6 @@ impl Session {
                     self.send(&answer);
                 }
                 self.done(size);
-            }
-            Step::Closing(answer) => {
-                self.send(&answer);
-                self.done(size);
-                self.finish(Reading::GivenUp);
             }
         }
     }

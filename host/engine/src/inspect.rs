@@ -4,6 +4,7 @@ use std::thread;
 
 use bytes::Bytes;
 use taskhost_core::plugin::{PluginKind, Sha256};
+use taskhost_core::told::{told, told_lines};
 use wasi_preview1_component_adapter_provider as adapter;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
@@ -27,6 +28,12 @@ pub(crate) const DOOR_STACK_BYTES: usize = 64 << 20;
 
 /// The most names that a message lists.
 const MAX_LISTED_NAMES: usize = 8;
+
+/// How much of a name a message repeats.
+const MAX_NAME_CHARS: usize = 120;
+
+/// How much a message repeats of what a parser says, which quotes the plugin.
+const MAX_DETAIL_CHARS: usize = 1000;
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +144,7 @@ fn judge_component(surface: &Surface) -> (Option<PluginKind>, Vec<Problem>) {
 fn foreign_world(surface: &Surface) -> Problem {
     if let Some(export) = surface.exports.iter().find(|export| export.starts_with(CONTRACT)) {
         return Problem {
-            message: format!("the component exports `{export}`, but this host serves {}", list(wit::SERVED)),
+            message: format!("the component exports {}, but this host serves {}", list(&[export]), list(wit::SERVED)),
             hint: Some(format!("build it against the WIT of {}", list(wit::SERVED))),
         };
     }
@@ -271,9 +278,10 @@ fn to_binary(wasm: &Bytes) -> Result<Bytes, Problem> {
         });
     };
     bounds::check_text(text)?;
-    wat::parse_str(text)
-        .map(Bytes::from)
-        .map_err(|error| Problem { message: format!("the WebAssembly text does not parse: {error}"), hint: None })
+    wat::parse_str(text).map(Bytes::from).map_err(|error| {
+        let error = told_lines(error, MAX_DETAIL_CHARS);
+        Problem { message: format!("the WebAssembly text does not parse: {error}"), hint: None }
+    })
 }
 
 fn describe(bytes: &[u8]) -> &'static str {
@@ -297,8 +305,9 @@ fn validate(binary: &[u8]) -> Result<(), Problem> {
 }
 
 pub(crate) fn invalid(error: &wasmparser::BinaryReaderError) -> Problem {
-    let message = error.message();
-    if message.contains("unexpected end") {
+    let is_cut_off = error.message().contains("unexpected end");
+    let error = told(error, MAX_DETAIL_CHARS);
+    if is_cut_off {
         let message = format!("the wasm file is cut off: {error}");
         return Problem { message, hint: Some("send the whole file again".to_owned()) };
     }
@@ -321,14 +330,18 @@ fn to_component(module: &Bytes, surface: &Surface) -> Result<Bytes, Problem> {
         encoder.encode()
     };
     encode().map(Bytes::from).map_err(|error| Problem {
-        message: format!("the core module can't be made a component as its `{COMPONENT_TYPE}` section says: {error:#}"),
+        message: format!(
+            "the core module can't be made a component as its `{COMPONENT_TYPE}` section says: {}",
+            told(format_args!("{error:#}"), MAX_DETAIL_CHARS)
+        ),
         hint: None,
     })
 }
 
 /// The names as a message lists them: `a`, `b` and 3 more.
 fn list<T: AsRef<str>>(names: &[T]) -> String {
-    let shown: Vec<_> = names.iter().take(MAX_LISTED_NAMES).map(|name| format!("`{}`", name.as_ref())).collect();
+    let shown = names.iter().take(MAX_LISTED_NAMES);
+    let shown: Vec<_> = shown.map(|name| format!("`{}`", told(name.as_ref(), MAX_NAME_CHARS))).collect();
     match names.len() - shown.len() {
         0 => shown.join(", "),
         more => format!("{} and {more} more", shown.join(", ")),

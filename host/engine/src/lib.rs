@@ -19,6 +19,8 @@ mod engine;
 mod epoch;
 mod error;
 pub mod floor;
+#[doc(hidden)]
+pub mod fuzzing;
 mod grant;
 mod import;
 mod inspect;

@@ -53,10 +53,14 @@ impl Zone {
         &self.name
     }
 
-    /// A time as RFC 3339 with the offset that the zone has then.
+    /// A time as RFC 3339 with the offset that the zone has then; in UTC where that has seconds, as most had before there were time
+    /// zones, since RFC 3339 can't say them.
     pub(super) fn show(&self, time: Time) -> String {
         let timestamp = time.to_timestamp();
-        timestamp.display_with_offset(self.zone.to_offset(timestamp)).to_string()
+        match self.zone.to_offset(timestamp) {
+            offset if offset.seconds() % 60 == 0 => timestamp.display_with_offset(offset).to_string(),
+            _ => timestamp.to_string(),
+        }
     }
 
     /// Where a local time stands; `None` out of range.

@@ -59,6 +59,6 @@ fn caller(extensions: &Extensions) -> Result<Caller, ErrorObjectOwned> {
     extensions.get().copied().ok_or_else(|| ErrorCode::NotPermitted.to_error("the caller is unknown", None))
 }
 
-fn invalid_params(message: impl Into<String>, hint: Option<String>) -> ErrorObjectOwned {
+pub(crate) fn invalid_params(message: impl Into<String>, hint: Option<String>) -> ErrorObjectOwned {
     ErrorCode::InvalidParams.to_error(message, hint)
 }

@@ -48,8 +48,6 @@ pub(crate) struct Dispatcher {
 pub(super) enum Step {
     /// The message is done with; the answer, if there is one.
     Answered(Option<Box<RawValue>>),
-    /// The same, and nothing that follows on this connection can be understood.
-    Closing(Box<RawValue>),
     /// From a subscription.
     Event(Box<RawValue>),
 }
@@ -81,11 +79,12 @@ impl Dispatcher {
         }
     }
 
-    /// What comes of one message: one answer, and then the events of a subscription, if it was one.
+    /// What comes of one message: one answer, and then the events of a subscription, if it was one. An error if it is no JSON: then
+    /// nobody knows where the next message begins.
     ///
     /// The method is called when the stream is first polled.
-    pub(super) fn dispatch(self: Arc<Self>, message: &[u8]) -> BoxStream<'static, Step> {
-        match message::parse(message) {
+    pub(super) fn dispatch(self: Arc<Self>, message: &[u8]) -> Result<BoxStream<'static, Step>, ErrorObjectOwned> {
+        Ok(match message::parse(message) {
             Message::Single(request) => {
                 let answered = async move { self.single(request, Within::Message).await };
                 stream::once(answered)
@@ -100,8 +99,8 @@ impl Dispatcher {
             }
             Message::Batch(requests) => stream::once(async move { Step::Answered(self.batch(requests).await) }).boxed(),
             Message::Invalid(error) => stream::iter([Step::Answered(Some(without_id(error)))]).boxed(),
-            Message::Unreadable(error) => stream::iter([Step::Closing(without_id(error))]).boxed(),
-        }
+            Message::Unreadable(error) => return Err(error),
+        })
     }
 
     /// One after the other, so that a batch may build on its own beginning. Pipelined messages run side by side.

@@ -8,14 +8,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use taskhost_api::MAX_MESSAGE_BYTES;
 
 /// How deep arrays and objects may stand in each other; as deep as serde_json goes.
-pub(super) const MAX_NESTING: usize = 128;
+pub(crate) const MAX_NESTING: usize = 128;
 
 /// How many bytes there is room for when more is read.
 const READ_BYTES: usize = 16 * 1024;
 
 /// Cuts bytes into JSON objects and arrays.
-#[derive(Default)]
-pub(super) struct Framer {
+pub(crate) struct Framer {
     /// What has come and is not yet part of a whole value; begins with the value that is being read, if one is.
     buffer: BytesMut,
     /// How many bytes of the buffer have been looked at.
@@ -23,12 +22,13 @@ pub(super) struct Framer {
     /// How many arrays and objects are open; 0 between values.
     depth: usize,
     text: Text,
+    /// How many bytes a value may have.
+    max_bytes: usize,
 }
 
 /// Where in a string the scanner is.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Text {
-    #[default]
     Outside,
     Inside,
     /// After a backslash: the next byte ends nothing.
@@ -37,7 +37,7 @@ enum Text {
 
 /// Why the stream can't be read any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum FrameError {
+pub(crate) enum FrameError {
     #[error("a message may have at most {MAX_MESSAGE_BYTES} bytes")]
     TooLarge,
     #[error("a message may be nested at most {MAX_NESTING} deep")]
@@ -47,14 +47,18 @@ pub(super) enum FrameError {
 }
 
 impl Framer {
-    pub(super) fn new() -> Self {
-        let mut framer = Self::default();
-        framer.make_room();
-        framer
+    pub(crate) fn new() -> Self {
+        Self::up_to(MAX_MESSAGE_BYTES)
+    }
+
+    /// One whose values have at most so many bytes.
+    pub(crate) fn up_to(max_bytes: usize) -> Self {
+        let buffer = BytesMut::with_capacity(READ_BYTES);
+        Self { buffer, scanned: 0, depth: 0, text: Text::Outside, max_bytes }
     }
 
     /// Makes room for new bytes. A large message's room is not kept for the small ones that follow.
-    pub(super) fn make_room(&mut self) {
+    pub(crate) fn make_room(&mut self) {
         if self.buffer.is_empty() {
             self.buffer = BytesMut::with_capacity(READ_BYTES);
         } else {
@@ -63,17 +67,17 @@ impl Framer {
     }
 
     /// Where new bytes are put; afterwards [`next`](Self::next) is asked until it has no more.
-    pub(super) fn buffer(&mut self) -> &mut BytesMut {
+    pub(crate) fn buffer(&mut self) -> &mut BytesMut {
         &mut self.buffer
     }
 
     /// Whether a value has begun and not ended.
-    pub(super) fn is_within_value(&self) -> bool {
+    pub(crate) fn is_within_value(&self) -> bool {
         self.depth > 0
     }
 
     /// The next whole value, if all of it has come.
-    pub(super) fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
         if self.depth == 0 {
             self.skip_space();
             match self.buffer.first() {
@@ -84,7 +88,7 @@ impl Framer {
         }
         while let Some(&byte) = self.buffer.get(self.scanned) {
             // Before the byte is looked at, so that no value may be larger, in whatever pieces it comes.
-            if self.scanned == MAX_MESSAGE_BYTES {
+            if self.scanned == self.max_bytes {
                 return Err(FrameError::TooLarge);
             }
             self.scanned += 1;
@@ -137,7 +141,7 @@ mod tests {
     fn values_are_the_same_wherever_the_stream_is_split() {
         let stream = VALUES.join(" \r\n\t");
         for at in 0..=stream.len() {
-            let mut framer = Framer::default();
+            let mut framer = Framer::new();
             let mut found = Vec::new();
             for piece in [&stream.as_bytes()[..at], &stream.as_bytes()[at..]] {
                 framer.buffer().extend_from_slice(piece);
@@ -150,7 +154,7 @@ mod tests {
 
     #[test]
     fn values_are_the_same_byte_by_byte_and_without_space_between() {
-        let mut framer = Framer::default();
+        let mut framer = Framer::new();
         let mut found = Vec::new();
         for byte in VALUES.concat().bytes() {
             framer.buffer().extend_from_slice(&[byte]);
@@ -169,7 +173,7 @@ mod tests {
             let is_value = serde_json::from_slice::<serde_json::Value>(&text).is_ok_and(|value| !value.is_number());
             if is_value && matches!(text[0], b'[' | b'{') {
                 checked += 1;
-                let mut framer = Framer::default();
+                let mut framer = Framer::new();
                 framer.buffer().extend_from_slice(&text);
                 assert_eq!(framer.next(), Ok(Some(Bytes::from(text))));
             }
@@ -179,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_nested_too_deep_is_refused_where_it_gets_too_deep() {
-        let mut framer = Framer::default();
+        let mut framer = Framer::new();
         framer.buffer().extend_from_slice("[".repeat(MAX_NESTING).as_bytes());
         assert_eq!(framer.next(), Ok(None));
         framer.buffer().extend_from_slice(b"[");
@@ -189,7 +193,7 @@ mod tests {
     #[test]
     fn a_value_of_the_largest_size_passes_and_one_byte_more_does_not() {
         let value = |bytes: usize| format!("[\"{}\"]", "x".repeat(bytes - 4));
-        let mut framer = Framer::default();
+        let mut framer = Framer::new();
         framer.buffer().extend_from_slice(value(MAX_MESSAGE_BYTES).as_bytes());
         assert_eq!(framer.next().expect("it fits").map(|frame| frame.len()), Some(MAX_MESSAGE_BYTES));
         framer.buffer().extend_from_slice(value(MAX_MESSAGE_BYTES + 1).as_bytes());
@@ -199,7 +203,7 @@ mod tests {
     #[test]
     fn anything_but_an_object_or_an_array_is_garbage() {
         for text in ["GET / HTTP/1.1", "\"x\"", "1", "}", "\u{feff}{}", "\0"] {
-            let mut framer = Framer::default();
+            let mut framer = Framer::new();
             framer.buffer().extend_from_slice(text.as_bytes());
             assert_eq!(framer.next(), Err(FrameError::Garbage(text.as_bytes()[0])), "{text}");
         }

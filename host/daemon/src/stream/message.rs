@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 
 use jsonrpsee::types::ErrorObjectOwned;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use taskhost_api::{ErrorCode, MAX_BATCH_CALLS};
+use taskhost_core::told::told;
 
-use crate::normalise::Elements;
+use crate::normalise::{Elements, MAX_DETAIL_CHARS};
 
 /// How a request was written, and so how it is answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,8 +100,11 @@ fn request(text: &str) -> serde_json::Result<Request> {
     }
     let members: Members<'_> = match serde_json::from_str(text) {
         Ok(members) => members,
-        Err(error) if error.is_data() => return Ok(Request::refused(invalid(&error.to_string()))),
-        Err(error) => return Err(error),
+        Err(error) => {
+            // A member that stands twice, or whose name is no text: where the value ends is known if it is JSON all the same.
+            serde_json::from_str::<IgnoredAny>(text)?;
+            return Ok(Request::refused(invalid(&told(error, MAX_DETAIL_CHARS))));
+        }
     };
     let dialect = match members.jsonrpc.map(RawValue::get) {
         None => Dialect::V1,
@@ -141,5 +146,5 @@ fn invalid(why: &str) -> ErrorObjectOwned {
 }
 
 fn unreadable(why: &dyn std::fmt::Display) -> ErrorObjectOwned {
-    ErrorCode::ParseError.to_error(format!("parse error: {why}"), None)
+    ErrorCode::ParseError.to_error(format!("parse error: {}", told(why, MAX_DETAIL_CHARS)), None)
 }

@@ -175,6 +175,7 @@ async fn what_is_no_request_is_told_so() {
         (r#"{"jsonrpc":"3.0","method":"who","id":5}"#, Value::Null),
         (r#"{"jsonrpc":"2.0","method":"who","id":{}}"#, Value::Null),
         (r#"{"jsonrpc":"2.0","method":"who","id":5,"id":6}"#, Value::Null),
+        (r#"{"jsonrpc":"2.0","method":"who","id":5,"\ud800":6}"#, Value::Null),
         (r#"[["2.0",1,"who",[]]]"#, Value::Null),
         ("{}", Value::Null),
     ] {
@@ -224,13 +225,21 @@ async fn parameters_as_deep_as_the_framer_lets_through_are_no_danger() {
 
 #[tokio::test]
 async fn after_garbage_the_connection_is_closed() {
-    for garbage in ["nonsense", r#"{"jsonrpc":}"#, "{]", "[1,,2]", "{\"a\":\"\u{1}\"}"] {
+    for garbage in ["nonsense", r#"{"jsonrpc":}"#, "{]", "[1,,2]", "{\"a\":\"\u{1}\"}", r#"{"id":1,"id":2,}"#] {
         let mut client = Client::connect();
         client.send(r#"{"jsonrpc":"2.0","id":1,"method":"who"}"#).await;
         assert_eq!(client.next().await["result"], 7);
         client.send(garbage).await;
         assert_eq!(client.last_error().await["code"], -32700, "{garbage}");
     }
+}
+
+#[tokio::test]
+async fn what_came_in_one_piece_with_garbage_is_not_carried_out() {
+    let mut client = Client::connect();
+    client.send(r#"{"a": ] {"jsonrpc":"2.0","method":"note","params":["inside"]}}"#).await;
+    assert_eq!(client.last_error().await["code"], -32700);
+    assert_eq!(client.toy.begun(), [""; 0]);
 }
 
 #[tokio::test]

@@ -37,6 +37,19 @@ async fn text_that_does_not_parse_says_where() {
 }
 
 #[tokio::test]
+async fn what_is_repeated_of_a_plugin_is_short_and_safe_to_print() {
+    let long = "x".repeat(50_000);
+    let import = format!(r#"(module (import "\1b[2J{long}" "{long}" (func)) (func (export "_start")))"#);
+    let exports = format!(r#"(module (func (export "\1b[2J")) (func (export "{long}")))"#);
+    let twice = format!(r#"(module (func (export "\1b[2J{long}")) (func (export "\1b[2J{long}")))"#);
+    let text = format!("(module (func (export \"_start\") i32.cons \u{1b}[2J{long}))");
+    for wasm in [import, exports, twice, text] {
+        let message = refusal(wasm).await;
+        assert!(message.len() < 4_000 && !message.contains('\u{1b}'), "{} bytes: {message}", message.len());
+    }
+}
+
+#[tokio::test]
 async fn a_file_that_is_cut_off_is_refused_at_any_length() {
     let whole = task(ECHO);
     for length in [4, 9, 100, whole.len() / 2, whole.len() - 1] {
