@@ -135,7 +135,10 @@ fn judge_component(surface: &Surface) -> (Option<PluginKind>, Vec<Problem>) {
     if !lacking.is_empty() {
         problems.push(Problem {
             message: format!("the component imports {}, which this host does not have", list(&lacking)),
-            hint: Some(format!("a plugin may import WASI 0.2 and {}", list(v0_1_0::IMPORTS))),
+            hint: Some(format!(
+                "a plugin may import WASI 0.2, {} and, in the drafts of `wit/deps`, `wasi:config`, `wasi:keyvalue` and `wasi:logging`",
+                list(v0_1_0::IMPORTS)
+            )),
         });
     }
     (kind, problems)

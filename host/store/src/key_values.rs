@@ -539,3 +539,37 @@ impl KeyValue for SharedKeyValues {
         self.read(move |conn| usage(conn, task))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_commit_is_synced_also_on_a_connection_made_anew() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut opened = KeyValues::open(dir.path(), true, Arc::default()).expect("opens");
+        let mut is_synced = || {
+            let conn = opened.connection().expect("a connection");
+            let level: i64 = conn.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("a level");
+            opened.conn = None;
+            level == 2
+        };
+        assert!(is_synced() && is_synced());
+    }
+
+    #[test]
+    fn keys_of_deleted_tasks_go_a_few_at_a_time_and_their_count_last() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let mut opened = KeyValues::open(dir.path(), true, Arc::default()).expect("opens");
+        let set = (0..REMOVED_KEYS_AT_ONCE + 1).map(|key| (key.to_string(), Bytes::new())).collect();
+        let change = KeyValueChange::Write { set, delete: Vec::new() };
+        opened.apply([Write { task: 1, change, quota_bytes: 10_000 }].iter()).remove(0).expect("written");
+        opened.forget(&[1]);
+        assert!(opened.remove_some(), "not all of it at once");
+        let count =
+            |opened: &mut KeyValues| usage(opened.connection().expect("a connection"), 1).expect("readable").keys;
+        assert_eq!(count(&mut opened), REMOVED_KEYS_AT_ONCE.cast_unsigned() + 1, "still to be found after a crash");
+        assert!(!opened.remove_some());
+        assert_eq!(count(&mut opened), 0);
+    }
+}
