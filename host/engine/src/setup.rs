@@ -64,7 +64,15 @@ const MAX_LOOKUPS_AT_ONCE: usize = 4;
 impl Setup {
     pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>, worker: usize) -> Self {
         let bounds = Bounds(LIMITS.map(|rule| services.ceilings.limit(&spec, rule.limit).unwrap_or(u64::MAX)));
-        Self { spec, bounds, log_rate: LogRate::default(), services, worker, lookups: OnceLock::new(), last_secrets: Mutex::default() }
+        Self {
+            spec,
+            bounds,
+            log_rate: LogRate::default(),
+            services,
+            worker,
+            lookups: OnceLock::new(),
+            last_secrets: Mutex::default(),
+        }
     }
 
     /// Waits for a turn to look a name up. `None` never, as nobody closes the semaphore.

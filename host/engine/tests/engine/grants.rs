@@ -274,9 +274,7 @@ async fn keys_are_listed_in_pages_by_both_drafts() {
 #[tokio::test]
 async fn past_the_quota_a_guest_is_refused_and_a_run_that_fails_for_it_says_so() {
     let host = Host::new();
-    let quota = |steps: &[&str]| {
-        keeper(kv(), steps).limit(Limit::KvBytes, 100)
-    };
+    let quota = |steps: &[&str]| keeper(kv(), steps).limit(Limit::KvBytes, 100);
     let (report, lines) = run(&host, &quota(&["set", "a", "#90", ";", "set", "b", "#10", ";", "get", "b"])).await;
     assert_eq!(report.outcome, Outcome::Success, "a guest may live with it");
     let told = "stdout: set: error the task would keep 102 bytes of keys and values, and its limit `kv_bytes` is 100";
