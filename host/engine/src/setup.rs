@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use taskhost_core::key_value::KeyValue;
 use taskhost_core::ports::SecretSource;
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use crate::grant::http::Tls;
 
@@ -25,24 +26,33 @@ pub(crate) struct Setup {
     pub(crate) spec: Arc<TaskSpec>,
     pub(crate) bounds: Bounds,
     pub(crate) services: Arc<Services>,
-    /// Turns to look a name up; made by the first that does.
-    lookups: OnceLock<Arc<Semaphore>>,
+    /// Turns to block on its behalf; made when the first is taken.
+    turns: OnceLock<Arc<Semaphore>>,
 }
 
-/// The most names that a task looks up at once, over all its attempts. Each takes a blocking thread, for as long as name servers
-/// that do not answer keep it.
-const MAX_LOOKUPS_AT_ONCE: usize = 4;
+/// The most folders that the host opens and names that it looks up for a task at once, over all its attempts. Each takes a blocking
+/// thread, for as long as disks and name servers that do not answer keep it.
+const MAX_BLOCKING_AT_ONCE: usize = 4;
 
 impl Setup {
     pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>) -> Self {
         let bounds = Bounds(LIMITS.map(|rule| services.ceilings.limit(&spec, rule.limit).unwrap_or(u64::MAX)));
-        Self { spec, bounds, services, lookups: OnceLock::new() }
+        Self { spec, bounds, services, turns: OnceLock::new() }
     }
 
-    /// Waits for a turn to look a name up. `None` never, as nobody closes the semaphore.
-    pub(crate) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
-        let turns = self.lookups.get_or_init(|| Arc::new(Semaphore::new(MAX_LOOKUPS_AT_ONCE)));
-        Arc::clone(turns).acquire_owned().await.ok()
+    /// Does something that blocks, when it is the task's turn. The turn is over when that is done, though the attempt may be gone.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let turns = self.turns.get_or_init(|| Arc::new(Semaphore::new(MAX_BLOCKING_AT_ONCE)));
+        // Nobody closes the semaphore.
+        let turn = Arc::clone(turns).acquire_owned().await.ok();
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await
     }
 }
 
