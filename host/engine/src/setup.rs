@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::ports::{NoSecrets, SecretSource};
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
+use tokio::task::JoinError;
 
 use crate::budget::Budget;
 use crate::grant::http::Tls;
@@ -51,15 +52,15 @@ pub(crate) struct Setup {
     pub(crate) services: Arc<Services>,
     /// The worker that runs it.
     pub(crate) worker: usize,
-    /// Turns to look a name up; made by the first that does.
-    lookups: OnceLock<Arc<Semaphore>>,
+    /// Turns to block on its behalf; made when the first is taken.
+    turns: OnceLock<Arc<Semaphore>>,
     /// As the last attempt had them. Locked for a comparison, by threads that may block.
     pub(crate) last_secrets: Mutex<Option<Arc<Secrets>>>,
 }
 
-/// The most names that a task looks up at once, over all its attempts. Each takes a blocking thread, for as long as name servers
-/// that do not answer keep it.
-const MAX_LOOKUPS_AT_ONCE: usize = 4;
+/// The most folders that the host opens and names that it looks up for a task at once, over all its attempts. Each takes a blocking
+/// thread, for as long as disks and name servers that do not answer keep it.
+const MAX_BLOCKING_AT_ONCE: usize = 4;
 
 impl Setup {
     pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>, worker: usize) -> Self {
@@ -70,15 +71,24 @@ impl Setup {
             log_rate: LogRate::default(),
             services,
             worker,
-            lookups: OnceLock::new(),
+            turns: OnceLock::new(),
             last_secrets: Mutex::default(),
         }
     }
 
-    /// Waits for a turn to look a name up. `None` never, as nobody closes the semaphore.
-    pub(crate) async fn lookup(&self) -> Option<OwnedSemaphorePermit> {
-        let turns = self.lookups.get_or_init(|| Arc::new(Semaphore::new(MAX_LOOKUPS_AT_ONCE)));
-        Arc::clone(turns).acquire_owned().await.ok()
+    /// Does something that blocks, when it is the task's turn. The turn is over when that is done, though the attempt may be gone.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, JoinError> {
+        let turns = self.turns.get_or_init(|| Arc::new(Semaphore::new(MAX_BLOCKING_AT_ONCE)));
+        // Nobody closes the semaphore.
+        let turn = Arc::clone(turns).acquire_owned().await.ok();
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
+        tokio::task::spawn_blocking(work).await
     }
 }
 

@@ -7,8 +7,8 @@
 //!   host's process or machine. One of those below a granted folder is not noticed; whoever grants a whole system grants that
 //!   too.
 //! - **A guest stays in its folder** by `openat2` with `RESOLVE_BENEATH` (wasmtime-wasi's work), whatever links and `..` say.
-//! - **Only files and folders are opened.** Opening or reading a named pipe or a device may block for ever, and the thread with it.
-//!   The kind is looked at before, which leaves a race: somebody who replaces the file in between. No guest can make a pipe
+//! - **Only files and folders are opened.** Opening or reading a named pipe or a device may block for ever, and the thread with
+//!   it. The kind is looked at before, which leaves a race: somebody who replaces the file in between. No guest can make a pipe
 //!   or a device; to move one that is there over a file at that moment, it must be running twice and may write.
 //!   What that gains it is one thread of the host's that waits.
 //! - **A call that blocks runs on a blocking thread of the worker's runtime** while the guest is parked. One that is stopped then
@@ -62,21 +62,21 @@ pub(crate) async fn granted(setup: &Arc<Setup>) -> wasmtime::Result<WasiCtxBuild
     if setup.spec.grants().dirs.is_empty() {
         return Ok(WasiCtx::builder());
     }
-    let setup = Arc::clone(setup);
-    tokio::task::spawn_blocking(move || {
+    let granted = Arc::clone(setup);
+    let opened = setup.blocking(move || {
         let mut wasi = WasiCtx::builder();
-        for dir in &setup.spec.grants().dirs {
+        for dir in &granted.spec.grants().dirs {
             let failed =
                 |why: String| wasmtime::Error::msg(format!("the folder `{}` can't be opened: {why}", dir.host));
-            let opened = open(dir, &setup.services.own_dirs).map_err(|fault| failed(fault.why))?;
+            let opened = open(dir, &granted.services.own_dirs).map_err(|fault| failed(fault.why))?;
             let perms = if dir.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
             // By what was checked, and not by its name again, which may be another's by now.
             let path = format!("{OWN_FILES}/{}", opened.as_raw_fd());
             wasi.preopened_dir(path, &dir.guest, perms).map_err(|error| failed(format!("{error:#}")))?;
         }
         Ok(wasi)
-    })
-    .await?
+    });
+    opened.await?
 }
 
 /// Why a folder is not opened, and what to do about it.

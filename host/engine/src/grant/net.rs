@@ -178,11 +178,8 @@ impl Net {
 
     /// Looks a name up that may be, as the machine's own programs do.
     pub(crate) async fn resolve(&self, name: &str) -> io::Result<Vec<IpAddr>> {
-        let permit = self.setup.lookup().await;
         let name = name.to_owned();
-        let found = tokio::task::spawn_blocking(move || {
-            // Not over before the system's call is, though the attempt may be.
-            let _permit = permit;
+        let found = self.setup.blocking(move || {
             let found = (name.as_str(), 0).to_socket_addrs()?;
             Ok(found.take(MAX_ANSWERS_OF_A_LOOKUP).map(|address| address.ip().to_canonical()).collect())
         });
