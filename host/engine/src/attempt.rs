@@ -23,17 +23,23 @@ const HANDLES_PER_KEPT: usize = 2;
 
 /// Makes the attempt. When it has ended, its slot is free.
 pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Instant, probe: Arc<Probe>) -> RunReport {
+    // What is seldom is in boxes of its own, so that the future of every other attempt is small.
     if let Some(idle) = job.take_idle() {
-        return call_again(&job, idle, &attempt, deadline, &probe).await;
+        return Box::pin(call_again(&job, idle, &attempt, deadline, &probe)).await;
     }
-    if let Some(report) = call_fresh(&job, &job.loaded, &attempt, deadline, &probe).await {
-        return report;
+    match call_fresh(&job, &job.loaded, &attempt, deadline, &probe).await {
+        Some(report) => report,
+        None => Box::pin(call_without_pool(&job, &attempt, deadline, &probe)).await,
     }
+}
+
+/// Calls a fresh instance on the engine that has no pool.
+async fn call_without_pool(job: &Arc<JobInner>, attempt: &Attempt, deadline: Instant, probe: &Arc<Probe>) -> RunReport {
     let overflow = match job.shared.overflow(&job.program).await {
         Ok(overflow) => overflow,
         Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
     };
-    let report = call_fresh(&job, &overflow, &attempt, deadline, &probe).await;
+    let report = call_fresh(job, &overflow, attempt, deadline, probe).await;
     let full = "too many runs at once: no instance is left";
     report.unwrap_or_else(|| RunReport::of(Outcome::HostError).with_detail(full))
 }

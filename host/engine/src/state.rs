@@ -52,7 +52,7 @@ pub(crate) fn store(
         .allow_udp(false);
     let mut state = State {
         wasi: wasi.build_p1(),
-        limits: Limits::new(setup, held),
+        limits: Limits::new(held),
         control: Arc::clone(&attempt.control),
         deadline,
         output,
