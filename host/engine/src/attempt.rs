@@ -7,7 +7,7 @@ use taskhost_core::outcome::{MAX_DETAIL_BYTES, Outcome, RunReport};
 use taskhost_core::ports::Attempt;
 use taskhost_core::spec::{InstancePolicy, Limit};
 use wasmtime::{PoolConcurrencyLimitError, Store};
-use wasmtime_wasi::WasiCtxBuilder;
+use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
 
 use crate::budget::Held;
 use crate::grant::files;
@@ -31,23 +31,32 @@ const CUT_LETTER_BYTES: usize = 4;
 
 /// Makes the attempt. When it has ended, its slot is free.
 pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Instant, probe: Arc<Probe>) -> RunReport {
-    let secrets = match Secrets::read(&job.setup).await {
-        Ok(secrets) => secrets,
-        Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+    // What is seldom is in boxes of its own, so that the future of every other attempt is small.
+    let secrets = match &job.setup.spec.grants().secrets[..] {
+        [] => None,
+        _ => match Box::pin(Secrets::read(&job.setup)).await {
+            Ok(secrets) => secrets,
+            Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+        },
     };
     let turn = Turn { attempt, deadline, probe, secrets };
     // One that was made with other secrets would go on with them.
     if let Some(idle) = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(turn.secrets.as_ref())) {
-        return call_again(&job, idle, &turn).await;
+        return Box::pin(call_again(&job, idle, &turn)).await;
     }
-    if let Some(report) = call_fresh(&job, &job.loaded, &turn).await {
-        return report;
+    match call_fresh(&job, &job.loaded, &turn).await {
+        Some(report) => report,
+        None => Box::pin(call_without_pool(&job, &turn)).await,
     }
+}
+
+/// Calls a fresh instance on the engine that has no pool.
+async fn call_without_pool(job: &Arc<JobInner>, turn: &Turn) -> RunReport {
     let overflow = match job.shared.overflow(&job.program).await {
         Ok(overflow) => overflow,
         Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
     };
-    let report = call_fresh(&job, &overflow, &turn).await;
+    let report = call_fresh(job, &overflow, turn).await;
     let full = "too many runs at once: no instance is left";
     report.unwrap_or_else(|| RunReport::of(Outcome::HostError).with_detail(full))
 }
@@ -74,9 +83,12 @@ async fn call_fresh(job: &Arc<JobInner>, loaded: &Loaded, turn: &Turn) -> Option
         let detail = format!("its first memory is too much: {}", job.setup.services.budget.used_up());
         return Some(RunReport::of(Outcome::HostError).with_detail(&detail));
     };
-    let wasi = match files::granted(&job.setup).await {
-        Ok(wasi) => wasi,
-        Err(error) => return Some(RunReport::of(Outcome::HostError).with_detail(&format!("{error:#}"))),
+    let wasi = match &job.setup.spec.grants().dirs[..] {
+        [] => WasiCtx::builder(),
+        _ => match Box::pin(files::granted(&job.setup)).await {
+            Ok(wasi) => wasi,
+            Err(error) => return Some(RunReport::of(Outcome::HostError).with_detail(&format!("{error:#}"))),
+        },
     };
     let place = loaded.room.take()?;
     let (ended, store, live) = enter(loaded, &job.setup, held, wasi, turn).await;

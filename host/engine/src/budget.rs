@@ -135,6 +135,11 @@ impl Held {
         Self { setup: Arc::clone(setup), pages: 0 }
     }
 
+    /// Of the attempt that has them.
+    pub(crate) fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     /// As much as an attempt begins with. Waits until there is room, in order; `None` if there never is.
     pub(crate) async fn admit(setup: &Arc<Setup>, bytes: u64, on_wait: impl FnOnce()) -> Option<Self> {
         let budget = &setup.services.budget;

@@ -1,7 +1,6 @@
 //! What one attempt may have of everything. The bounds of a task are the core's [`LIMITS`], in its [`Setup`]; those that are the same
 //! for all tasks are here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use taskhost_core::spec::{LIMITS, Limit};
@@ -60,7 +59,6 @@ pub(crate) enum Denied {
 /// Counts what an attempt has, and remembers what it was denied: a guest that is denied memory mostly traps a moment later,
 /// and the trap alone would not say why.
 pub(crate) struct Limits {
-    setup: Arc<Setup>,
     /// What it has of the host's budget, at least what it uses.
     held: Held,
     memory_bytes: u64,
@@ -75,9 +73,8 @@ pub(crate) struct Limits {
 const _: () = assert!(LIMITS.len() <= u32::BITS as usize);
 
 impl Limits {
-    pub(crate) fn new(setup: &Arc<Setup>, held: Held) -> Self {
-        let setup = Arc::clone(setup);
-        Self { setup, held, memory_bytes: 0, table_bytes: 0, growing_bytes: 0, denied: None, counted: 0 }
+    pub(crate) fn new(held: Held) -> Self {
+        Self { held, memory_bytes: 0, table_bytes: 0, growing_bytes: 0, denied: None, counted: 0 }
     }
 
     /// The attempt is the next one of its instance: what it has stays, what it was denied is forgotten.
@@ -90,7 +87,7 @@ impl Limits {
     pub(crate) fn refusal(&self) -> Option<Refusal> {
         self.denied.map(|denied| match denied {
             Denied::Limit(limit) => Refusal::Limit(limit),
-            Denied::Budget => Refusal::Budget(self.setup.services.budget.used_up()),
+            Denied::Budget => Refusal::Budget(self.setup().services.budget.used_up()),
         })
     }
 
@@ -105,7 +102,7 @@ impl Limits {
         let bit = 1 << limit as u32;
         if self.counted & bit == 0 {
             self.counted |= bit;
-            self.setup.services.hits.count(limit);
+            self.setup().services.hits.count(limit);
         }
     }
 
@@ -117,7 +114,7 @@ impl Limits {
     }
 
     pub(crate) fn setup(&self) -> &Setup {
-        &self.setup
+        self.held.setup()
     }
 
     /// Takes what is missing for so much of everything from the host's budget.
@@ -150,7 +147,7 @@ impl ResourceLimiter for Limits {
         }
         let more = desired.saturating_sub(current) as u64;
         let memory_bytes = self.memory_bytes.saturating_add(more);
-        if memory_bytes > self.setup.bounds.of(Limit::MemoryBytes) {
+        if memory_bytes > self.setup().bounds.of(Limit::MemoryBytes) {
             self.deny(Limit::MemoryBytes);
             return Ok(false);
         }
@@ -170,7 +167,7 @@ impl ResourceLimiter for Limits {
 
     fn table_growing(&mut self, current: usize, desired: usize, maximum: Option<usize>) -> wasmtime::Result<bool> {
         // Ours first: a pool tells the same bound as the table's own maximum.
-        if desired > self.setup.bounds.count(Limit::TableElements) {
+        if desired > self.setup().bounds.count(Limit::TableElements) {
             self.deny(Limit::TableElements);
             return Ok(false);
         }
@@ -187,20 +184,22 @@ impl ResourceLimiter for Limits {
     }
 
     fn instances(&self) -> usize {
-        self.setup.bounds.count(Limit::Instances)
+        self.setup().bounds.count(Limit::Instances)
     }
 
     fn tables(&self) -> usize {
-        self.setup.bounds.count(Limit::Tables)
+        self.setup().bounds.count(Limit::Tables)
     }
 
     fn memories(&self) -> usize {
-        self.setup.bounds.count(Limit::Memories)
+        self.setup().bounds.count(Limit::Memories)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use taskhost_core::name::TaskName;
     use taskhost_core::spec::{MIN_MEMORY_BYTES, TaskSpec};
     use wasmtime::{Engine, Instance, Module, Store};
@@ -215,7 +214,7 @@ mod tests {
         let name = TaskName::new("a").expect("a name");
         let spec = TaskSpec { memory_bytes: Some(memory_bytes as u64), ..TaskSpec::new(name) };
         let setup = Arc::new(Setup::new(Arc::new(spec), Arc::new(Services::detached(budget_bytes)), 0));
-        Limits::new(&setup, Held::none(&setup))
+        Limits::new(Held::none(&setup))
     }
 
     #[test]
@@ -257,7 +256,7 @@ mod tests {
         assert!(!limits.memory_growing(2 * PAGE, 3 * PAGE, None).expect("no trap"));
         assert_eq!(limits.denied, Some(Denied::Budget));
         assert!(!limits.table_growing(0, 1, None).expect("no trap"), "tables count too");
-        assert_eq!(limits.setup.services.hits.counts(), []);
+        assert_eq!(limits.setup().services.hits.counts(), []);
     }
 
     #[test]
@@ -266,10 +265,10 @@ mod tests {
         for _ in 0..3 {
             assert!(!limits.memory_growing(0, 2 * PAGE, None).expect("no trap"));
         }
-        assert_eq!(limits.setup.services.hits.counts(), [(Limit::MemoryBytes, 1)]);
+        assert_eq!(limits.setup().services.hits.counts(), [(Limit::MemoryBytes, 1)]);
         limits.begin_again();
         limits.deny(Limit::MemoryBytes);
-        assert_eq!(limits.setup.services.hits.counts(), [(Limit::MemoryBytes, 2)]);
+        assert_eq!(limits.setup().services.hits.counts(), [(Limit::MemoryBytes, 2)]);
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(crate) fn store(
     net::give(&mut wasi, &reach);
     let mut state = State {
         wasi: wasi.build_p1(),
-        limits: Limits::new(setup, held),
+        limits: Limits::new(held),
         control: Arc::clone(&attempt.control),
         deadline: *deadline,
         reach,
