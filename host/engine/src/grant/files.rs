@@ -332,7 +332,8 @@ async fn path_open(
         }
         // What can't be looked at is not opened, for it may be anything; what is not there may be made.
         Err(error) => match error.downcast()? {
-            Errno::Noent => {}
+            // And through what is no open folder, nothing is opened.
+            Errno::Noent | Errno::Badf => {}
             errno => return Ok(refused(&state.reach, memory, errno as i32)),
         },
     }

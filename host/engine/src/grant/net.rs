@@ -15,9 +15,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use taskhost_core::spec::{HostMatch, HostPattern, Limit};
-use wasmtime::StoreContextMut;
 use wasmtime::component::{self, Resource};
+use wasmtime::{Caller, StoreContextMut};
 use wasmtime_wasi::async_trait;
+use wasmtime_wasi::p1::types::Fd;
+use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
 use wasmtime_wasi::p2::bindings::sockets::ip_name_lookup::{Host as _, ResolveAddressStream};
 use wasmtime_wasi::p2::bindings::sockets::network::{ErrorCode, IpAddress, IpAddressFamily, Network};
 use wasmtime_wasi::p2::bindings::sockets::tcp::{HostTcpSocket as _, TcpSocket};
@@ -33,7 +35,7 @@ use wasmtime_wasi::p2::{
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsView};
 use wasmtime_wasi::{WasiCtxBuilder, WasiView};
 
-use crate::grant::preview1::NO_SOCKET;
+use crate::grant::preview1::{NO_SOCKET, enter};
 use crate::grant::public::is_public;
 use crate::grant::reach::{Denials, Reach, TooMuch, quoted};
 use crate::linker::PREVIEW1;
@@ -348,11 +350,39 @@ pub(crate) fn add_to_linker(linker: &mut component::Linker<State>) -> wasmtime::
 /// Preview 1 has functions for sockets and none that makes one. wasmtime's own write to the host's log, as often as a guest
 /// likes.
 pub(crate) fn add_to_preview1_linker(linker: &mut wasmtime::Linker<State>) -> wasmtime::Result<()> {
-    linker.func_wrap(PREVIEW1, "sock_accept", |_: i32, _: i32, _: i32| NO_SOCKET)?;
-    linker.func_wrap(PREVIEW1, "sock_recv", |_: i32, _: i32, _: i32, _: i32, _: i32, _: i32| NO_SOCKET)?;
-    linker.func_wrap(PREVIEW1, "sock_send", |_: i32, _: i32, _: i32, _: i32, _: i32| NO_SOCKET)?;
-    linker.func_wrap(PREVIEW1, "sock_shutdown", |_: i32, _: i32| NO_SOCKET)?;
+    macro_rules! no_sockets {
+        ($($name:literal($($other:ident),*);)*) => {$(
+            linker.func_wrap_async(
+                PREVIEW1,
+                $name,
+                |mut caller: Caller<'_, State>, (fd, $($other,)*): (i32, $(no_sockets!(@i32 $other),)*)| {
+                    Box::new(async move {
+                        // What they say beside the descriptor makes no difference.
+                        $(let _: i32 = $other;)*
+                        no_socket(&mut caller, fd).await
+                    })
+                },
+            )?;
+        )*};
+        (@i32 $other:ident) => { i32 };
+    }
+    no_sockets! {
+        "sock_accept"(flags, socket);
+        "sock_recv"(pieces, count, flags, received, answered);
+        "sock_send"(pieces, count, flags, sent);
+        "sock_shutdown"(how);
+    }
     Ok(())
+}
+
+/// Whatever a descriptor is, it is no socket; or it is none at all.
+async fn no_socket(caller: &mut Caller<'_, State>, fd: i32) -> wasmtime::Result<i32> {
+    let memory = caller.get_export("memory");
+    let (state, mut memory) = enter(caller, memory.as_ref())?;
+    match state.wasi.fd_fdstat_get(&mut memory, Fd::from(fd as u32)).await {
+        Ok(_) => Ok(NO_SOCKET),
+        Err(error) => Ok(error.downcast()? as i32),
+    }
 }
 
 fn tell_no_hosts(reach: &Reach) {
