@@ -164,10 +164,9 @@ fn begin_again(store: &mut Store<State>, attempt: &Attempt, deadline: Instant, p
 fn keep(job: &Arc<JobInner>, mut store: Store<State>, live: Live, place: Place) {
     let most_handles = job.setup.bounds.count(Limit::Handles) / HANDLES_PER_KEPT;
     let is_wanted = job.setup.services.budget.waiting() > 0;
-    if is_wanted || store.data_mut().handles() > most_handles {
+    if is_wanted || store.data_mut().handles() > most_handles || !place.room().kept.make_room() {
         return;
     }
     store.data().end();
-    let Some(listed) = place.room().kept.list(job) else { return };
-    job.keep(Idle { store, live, place, listed });
+    job.keep(store, live, place);
 }
