@@ -210,10 +210,9 @@ fn is_sound(report: &RunReport) -> bool {
 fn keep(job: &Arc<JobInner>, mut store: Store<State>, live: Live, place: Place) {
     let most_handles = job.setup.bounds.count(Limit::Handles) / HANDLES_PER_KEPT;
     let is_wanted = job.setup.services.budget.waiting() > 0;
-    if is_wanted || store.data_mut().handles() > most_handles {
+    if is_wanted || store.data_mut().handles() > most_handles || !place.room().kept.make_room() {
         return;
     }
     store.data().end();
-    let Some(listed) = place.room().kept.list(job) else { return };
-    job.keep(Idle { store, live, place, listed });
+    job.keep(store, live, place);
 }

@@ -59,23 +59,31 @@ impl Kept {
         self.lock().jobs.len() as u64
     }
 
-    /// Lists a job as the one that was used last. `None` where nothing may be kept.
-    pub(crate) fn list(self: &Arc<Self>, job: &Arc<JobInner>) -> Option<Listed> {
-        if self.most == 0 {
-            return None;
-        }
-        while self.lock().jobs.len() >= self.most && self.evict() {}
+    /// Drops instances until one more may be kept. `false` where nothing may be.
+    pub(crate) fn make_room(&self) -> bool {
+        while self.is_full() && self.evict() {}
+        self.most > 0
+    }
+
+    /// Lists a job as the one that was used last. Called with the job's instance locked, so that whoever finds it in the list finds the
+    /// instance too.
+    pub(crate) fn list(self: &Arc<Self>, job: &Arc<JobInner>) -> Listed {
         let mut uses = self.lock();
         uses.count += 1;
         let number = uses.count;
         uses.jobs.insert(number, Arc::downgrade(job));
-        Some(Listed { kept: Arc::clone(self), number })
+        Listed { kept: Arc::clone(self), number }
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().jobs.len() >= self.most
     }
 
     /// Drops the instance that was used longest ago. `false` if none is kept.
     pub(crate) fn evict(&self) -> bool {
         loop {
-            let Some((number, job)) = self.lock().jobs.pop_first() else { return false };
+            let oldest = self.lock().jobs.pop_first();
+            let Some((number, job)) = oldest else { return false };
             // One that is gone, or runs again, gives way by itself.
             let idle = job.upgrade().and_then(|job| job.take_idle_if(|idle| idle.listed.number == number));
             if idle.is_some() {

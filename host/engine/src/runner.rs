@@ -21,15 +21,18 @@ use taskhost_core::ports::{Attempt, RunControl, Runner};
 use taskhost_core::spec::Limit;
 use taskhost_core::time::format_duration;
 use tokio::sync::oneshot;
+use wasmtime::Store;
 
 use crate::attempt::attempt;
 use crate::engine::Shared;
 use crate::epoch::Beat;
 use crate::keep::Idle;
 use crate::lane::{LaneHint, SlowLane};
-use crate::load::Loaded;
+use crate::load::{Live, Loaded};
 use crate::program::Program;
+use crate::room::Place;
 use crate::setup::Setup;
+use crate::state::State;
 
 /// How long one attempt may be polled in the fast lane, all its polls together. A slice bounds a poll, but neither a guest that works
 /// and waits by turns, nor what never looks at the epoch: filling a big memory, or making an instance of one.
@@ -76,14 +79,15 @@ impl JobInner {
     }
 
     /// Keeps an instance, unless one is kept already.
-    pub(crate) fn keep(&self, idle: Idle) {
-        let mut place = self.lock_idle();
-        if place.is_none() {
-            *place = Some(idle);
+    pub(crate) fn keep(self: &Arc<Self>, store: Store<State>, live: Live, place: Place) {
+        let mut idle = self.lock_idle();
+        if idle.is_none() {
+            let listed = place.room().kept.list(self);
+            *idle = Some(Idle { store, live, place, listed });
         } else {
-            // What it gives back is not for others to wait for under the lock.
-            drop(place);
             drop(idle);
+            // Before its place is given back.
+            drop(store);
         }
     }
 
