@@ -42,6 +42,19 @@ fn what_is_no_plugin_is_refused_with_what_was_found_and_what_was_expected() {
 }
 
 #[test]
+fn a_plugin_that_ends_the_process_that_looks_at_it_ends_no_host() {
+    let env = TestEnv::new();
+    let mut host = env.host();
+    let file = guest("packages-in-a-circle.wasm");
+    for _ in 0..2 {
+        host.ctl(&["add", "x", "--wasm", file.to_str().expect("a path of UTF-8")]).fails_with(5).says(&["plugin"]);
+    }
+    host.ok(&["add", "t", "--every", "50ms"]);
+    host.wait_successes("t", 1);
+    assert!(host.is_alive());
+}
+
+#[test]
 fn a_rejected_edit_leaves_the_old_plugin_running() {
     let env = TestEnv::new();
     let host = env.host();

@@ -237,7 +237,7 @@ fn a_folder_of_secrets_that_others_can_read_is_warned_of() {
 #[test]
 fn a_plugin_without_a_host_takes_the_same_flags_and_refuses_the_same() {
     let env = world();
-    let file = text(guest("exit.wat"));
+    let file = text(crate::support::ticker());
     let run = |flags: &[&str]| -> Ran { env.run_taskhost(&[&["run", file.as_str()], flags].concat()) };
     let secrets = ["--secrets-dir", "config/taskhost/secrets"];
     run(&[&FLAGS[..], &secrets].concat()).ok();
@@ -252,6 +252,9 @@ fn a_plugin_without_a_host_takes_the_same_flags_and_refuses_the_same() {
     ] {
         run(flags).fails_with(2).says(told);
     }
+    let command = text(guest("exit.wat"));
+    let kept = env.run_taskhost(&["run", &command, "--instance", "keep"]);
+    kept.fails_with(65).says(&["can't be entered twice", "hint: leave `instance` at `fresh`"]);
 }
 
 #[test]

@@ -36,6 +36,11 @@ pub(crate) fn probe() -> PathBuf {
     guest("probe/probe.wasm")
 }
 
+/// The built-in plugin, as a file.
+pub(crate) fn ticker() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("plugins/ticker/ticker.wasm")
+}
+
 /// The bytes of a plugin of `tests/guests`.
 pub(crate) fn guest_bytes(file: &str) -> Vec<u8> {
     std::fs::read(guest(file)).expect("the guest is committed")

@@ -112,7 +112,10 @@ async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, args: RunArgs) -> anyhow::Re
     }
     spec.plugin = PluginRef::Sha256(facts.sha256);
     let spec = Arc::new(spec);
-    let job = engine.prepare(0, Arc::clone(&spec)).await.context("failed to load the plugin")?;
+    let job = match engine.prepare(0, Arc::clone(&spec)).await {
+        Ok(job) => job,
+        Err(error) => return Ok(refuse(&error)),
+    };
     let runner = engine.runner(0);
 
     let bus = EventBus::new();

@@ -83,10 +83,8 @@ pub enum Fault {
 
 impl From<ResourceTableError> for Fault {
     fn from(error: ResourceTableError) -> Self {
-        match error {
-            ResourceTableError::Full => Self::Other("too many handles are open".to_owned()),
-            error => Self::Trap(error.into()),
-        }
+        // One that holds too much is stopped, as by all of WASI.
+        Self::Trap(error.into())
     }
 }
 
