@@ -69,6 +69,15 @@ impl Attack {
         self.make_on(&host)
     }
 
+    /// Makes another on the same host.
+    #[track_caller]
+    fn make_again_on(self, host: &Host<'_>) -> Made {
+        for name in [ATTACKER, NEIGHBOUR] {
+            host.ctl(&["del", name]);
+        }
+        self.make_on(host)
+    }
+
     #[track_caller]
     fn make_on(self, host: &Host<'_>) -> Made {
         host.ok(&["add", NEIGHBOUR, "--every", "100ms"]);
@@ -363,6 +372,23 @@ fn what_is_granted_by_name_reaches_no_address_that_is_not_public() {
 
     let granted = json!({ "hosts": [authority] });
     Attack::component(&["http", &authority, "/"]).grants(granted).make().succeeds_with("200, 2 bytes");
+}
+
+#[test]
+fn no_grant_leads_to_the_host_itself() {
+    let env = TestEnv::new();
+    let host = env.host();
+    let (own, everything) = (host.tcp(), json!({ "hosts": ["*:*", "0.0.0.0/0:*", "localhost:*"] }));
+    for args in [
+        &["http", &own.to_string(), "/healthz"][..],
+        &["http", &format!("localhost:{}", own.port()), "/healthz"],
+        &["http", &format!("127.9.9.9:{}", own.port()), "/healthz"],
+        &["connect", &own.to_string()],
+    ] {
+        let made = Attack::component(args).grants(everything.clone()).make_again_on(&host);
+        assert_eq!(made.run["outcome"], "error", "{args:?}: {}", made.run);
+        made.host_says("where the host itself listens");
+    }
 }
 
 /// Serves connections on a port of its own until the test ends.

@@ -110,6 +110,11 @@ impl Listeners {
         tcp.chain(unix).collect()
     }
 
+    /// The TCP addresses among them.
+    pub fn tcp_addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
     /// Serves until `shutdown`. Then nothing new is accepted or read, what is going on has five seconds to be
     /// answered, and when this returns every connection is closed and the file of the Unix socket gone.
     pub async fn serve(

@@ -1,6 +1,7 @@
 //! `taskhost serve`: the life of a host, from its configuration to its end.
 
 use std::io::{self, IsTerminal, Write};
+use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -76,7 +77,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
     announce(addresses.iter().map(|address| format!("listening on {address}")));
 
     let key_values = store.key_values();
-    let host = start(&config, store).await?;
+    let host = start(&config, store, listeners.tcp_addresses()).await?;
     let mut signals = Signals::listen().context("failed to take over signals")?;
     let echo = config.echo.unwrap_or_else(|| io::stdout().is_terminal());
     let echo = echo.then(|| Echo::spawn(host.subscribe(true))).transpose().context("failed to start a thread")?;
@@ -112,7 +113,7 @@ async fn run(config: Config) -> anyhow::Result<()> {
 }
 
 /// Builds the engine on the store, and starts the tasks that the store has.
-async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host> {
+async fn start(config: &Config, store: Arc<SqliteStore>, own_addresses: Vec<SocketAddr>) -> anyhow::Result<Host> {
     let engine = WasmEngine::new(EngineConfig {
         workers: config.workers,
         pool_slots: DEFAULT_POOL_SLOTS,
@@ -125,6 +126,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>) -> anyhow::Result<Host>
         memory_budget_bytes: config.memory_budget_bytes.unwrap_or_else(memory::default_budget_bytes),
         ceilings: config.ceilings.clone(),
         own_dirs: [&config.data_dir].into_iter().chain(&config.secrets_dir).cloned().collect(),
+        own_addresses,
     })
     .map_err(failed_to)?;
     let supervisor = SupervisorConfig {

@@ -55,6 +55,7 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
         memory_budget_bytes: u64::MAX,
         ceilings: Ceilings::default(),
         own_dirs: vec![dir.to_owned()],
+        own_addresses: Vec::new(),
     });
     let config = SupervisorConfig {
         workers: 1,

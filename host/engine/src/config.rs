@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -100,6 +101,8 @@ pub struct EngineConfig {
     pub ceilings: Ceilings,
     /// The host's own folders: none is granted that holds one of them or stands in one.
     pub own_dirs: Vec<PathBuf>,
+    /// Where the host itself listens: no grant leads there, for who connects from this machine may command the host.
+    pub own_addresses: Vec<SocketAddr>,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -114,6 +117,7 @@ impl fmt::Debug for EngineConfig {
             .field("memory_budget_bytes", &self.memory_budget_bytes)
             .field("ceilings", &self.ceilings)
             .field("own_dirs", &self.own_dirs)
+            .field("own_addresses", &self.own_addresses)
             .finish_non_exhaustive()
     }
 }

@@ -96,6 +96,7 @@ impl WasmEngine {
                 secrets: config.secrets,
                 ceilings: config.ceilings,
                 own_dirs: config.own_dirs,
+                own_addresses: config.own_addresses,
                 budget: Budget::new(config.memory_budget_bytes, workers, kept),
                 hits: Hits::default(),
                 tls: Tls::default(),

@@ -1,5 +1,6 @@
 //! What the attempts of a task start from: its definition, the limits in force, and what they may reach of the host.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
@@ -23,6 +24,8 @@ pub(crate) struct Services {
     pub(crate) ceilings: Ceilings,
     /// Folders that are never granted, nor any that holds one of them or stands in one: the host's own.
     pub(crate) own_dirs: Vec<PathBuf>,
+    /// Where the host itself listens.
+    pub(crate) own_addresses: Vec<SocketAddr>,
     pub(crate) budget: Budget,
     pub(crate) hits: Hits,
     pub(crate) tls: Tls,
@@ -36,10 +39,20 @@ impl Services {
             secrets: Arc::new(NoSecrets),
             ceilings: Ceilings::default(),
             own_dirs: Vec::new(),
+            own_addresses: Vec::new(),
             budget: Budget::new(memory_budget_bytes, 1, Vec::new()),
             hits: Hits::default(),
             tls: Tls::default(),
         }
+    }
+}
+
+impl Services {
+    /// Whether the host itself listens there. Every loopback address is taken for the one that it listens on.
+    pub(crate) fn is_own_address(&self, address: IpAddr, port: u16) -> bool {
+        let same =
+            |own: &SocketAddr| own.port() == port && (address.is_loopback() || own.ip().to_canonical() == address);
+        self.own_addresses.iter().any(same)
     }
 }
 

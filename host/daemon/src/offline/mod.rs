@@ -48,6 +48,7 @@ fn engine_for(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf
         memory_budget_bytes: u64::MAX,
         ceilings: Ceilings::default(),
         own_dirs: Vec::new(),
+        own_addresses: Vec::new(),
     })
 }
 

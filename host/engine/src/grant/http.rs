@@ -29,7 +29,7 @@ use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use crate::grant::net::{Net, denied_address, denied_name, may_ask, may_connect_to_address, may_reach};
+use crate::grant::net::{Net, denied_name, may_ask, may_connect_to_address, may_reach};
 use crate::state::State;
 
 /// How long a connection may take to be made, TLS and all, unless the request says otherwise. Less than a task's usual timeout,
@@ -118,7 +118,7 @@ impl WasiHttpHooks for Hooks {
 async fn send(net: Arc<Net>, mut request: Request<WasiBody>, options: RequestOptions) -> Result<Answer, Error> {
     let target = Target::of(&request)?;
     if !target.may_be_asked(&net) {
-        net.denials.tell(|| target.denied());
+        net.denials.tell(|| target.denied(&net));
         return Err(Error::HttpRequestDenied);
     }
     if !net.connect() {
@@ -195,14 +195,17 @@ impl Target {
 
     fn may_be_asked(&self, net: &Net) -> bool {
         match self.address {
-            Some(address) => may_connect_to_address(net.hosts(), address, self.port),
+            Some(address) => {
+                let own = net.is_hosts_own(SocketAddr::new(address, self.port));
+                !own && may_connect_to_address(net.hosts(), address, self.port)
+            }
             None => may_ask(net.hosts(), &self.host, self.port),
         }
     }
 
-    fn denied(&self) -> String {
+    fn denied(&self, net: &Net) -> String {
         match self.address {
-            Some(address) => denied_address(SocketAddr::new(address, self.port)),
+            Some(address) => net.denied_address(SocketAddr::new(address, self.port)),
             None => denied_name(&self.host, Some(self.port)),
         }
     }
@@ -218,11 +221,11 @@ impl Target {
             .map_err(|_| Error::DnsError { rcode: Some("the name does not resolve".to_owned()), info_code: None })?;
         let found = found.into_iter().map(|address| SocketAddr::new(address, self.port));
         let (allowed, denied): (Vec<_>, Vec<_>) =
-            found.partition(|address| may_reach(net.hosts(), address.ip(), self.port));
+            found.partition(|address| !net.is_hosts_own(*address) && may_reach(net.hosts(), address.ip(), self.port));
         match (&allowed[..], denied.first()) {
             ([], Some(denied)) => {
-                net.denials
-                    .tell(|| format!("{}; it is the address of {} and not public", denied_address(*denied), self.host));
+                let line = || net.denied_address(*denied);
+                net.denials.tell(|| format!("{}; it is the address of {} and not public", line(), self.host));
                 Err(Error::DestinationIpProhibited)
             }
             _ => Ok(allowed),

@@ -159,13 +159,29 @@ impl Net {
     fn allows_socket(&self, address: SocketAddr) -> bool {
         let allowed = self.may_connect(address);
         if !allowed {
-            self.denials.tell(|| denied_address(address));
+            self.denials.tell(|| self.denied_address(address));
         }
         allowed
     }
 
+    /// Whether nothing leads there, whatever is granted.
+    pub(crate) fn is_hosts_own(&self, address: SocketAddr) -> bool {
+        self.setup.services.is_own_address(address.ip().to_canonical(), address.port())
+    }
+
+    /// The first denial's line for an address.
+    pub(crate) fn denied_address(&self, address: SocketAddr) -> String {
+        if self.is_hosts_own(address) {
+            return format!("denied: connecting to {address}, where the host itself listens; no grant allows that");
+        }
+        denied_address(address)
+    }
+
     fn may_connect(&self, address: SocketAddr) -> bool {
         let (ip, port) = (address.ip().to_canonical(), address.port());
+        if self.is_hosts_own(address) {
+            return false;
+        }
         if may_connect_to_address(self.hosts(), ip, port) {
             return true;
         }

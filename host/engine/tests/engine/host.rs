@@ -104,6 +104,7 @@ impl Host {
             memory_budget_bytes: u64::MAX,
             ceilings: Ceilings::default(),
             own_dirs: Vec::new(),
+            own_addresses: Vec::new(),
         };
         configure(&mut config);
         let engine = WasmEngine::new(config).expect("an engine");
