@@ -39,7 +39,6 @@ const MODULES: &[&str] = &[
     module!("modules/many-memories.wat"),
     module!("modules/many-pieces.wat"),
     module!("modules/many-tables.wat"),
-    module!("modules/memory64.wat"),
     module!("modules/poll-a-million.wat"),
     module!("modules/random-past-the-end.wat"),
     module!("modules/recurse-in-start.wat"),
