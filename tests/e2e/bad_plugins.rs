@@ -4,7 +4,7 @@ use std::fs::File;
 
 use serde_json::json;
 
-use crate::support::{TestEnv, guest, guest_bytes};
+use crate::support::{Host, TestEnv, guest, guest_bytes};
 
 #[test]
 fn what_is_no_plugin_is_refused_with_what_was_found_and_what_was_expected() {
@@ -52,6 +52,30 @@ fn a_plugin_that_ends_the_process_that_looks_at_it_ends_no_host() {
     host.ok(&["add", "t", "--every", "50ms"]);
     host.wait_successes("t", 1);
     assert!(host.is_alive());
+}
+
+#[test]
+fn a_plugin_of_wasi_0_3_is_refused_unless_the_host_is_told_to_run_such() {
+    let env = TestEnv::new();
+    let file = guest("command-0.3.wat");
+    let add = ["add", "x", "--wasm", file.to_str().expect("a path of UTF-8")];
+    let host = env.host();
+    host.ctl(&add).fails_with(5).says(&["WASI 0.3, which this host does not run", "`wasi_0_3 = true`"]);
+    host.stop();
+
+    let config = env.write("config.toml", "wasi_0_3 = true");
+    let mut serve = env.serve();
+    serve.arg("--config").arg(config);
+    let host = Host::start(&env, serve);
+    host.ok(&add);
+    host.wait_successes("x", 1);
+    host.stop();
+    // What was compiled is found again.
+    let host = env.host();
+    assert!(
+        host.task("x")["fault"].as_str().is_some_and(|fault| fault.contains("WASI 0.3")),
+        "it is there, and can't run"
+    );
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub struct Config {
     pub ceilings: Ceilings,
     /// How much memory all guests together may have; `None` for what the engine finds right.
     pub memory_budget_bytes: Option<u64>,
+    /// Whether plugins of WASI 0.3 are run.
+    pub wasi_0_3: bool,
     /// What others than root and the daemon's own user may grant.
     pub grants: GrantRules,
 }
@@ -92,6 +94,7 @@ pub struct Layer {
     pub log: Option<String>,
     pub secrets_dir: Option<PathBuf>,
     pub memory_budget: Option<Amount>,
+    pub wasi_0_3: Option<bool>,
     #[serde(default)]
     pub access: AccessLayer,
     /// Ceilings by the name of what they bound.
@@ -266,6 +269,7 @@ impl Config {
                 .filter(|dir| !dir.as_os_str().is_empty()),
             ceilings: checked.ceilings.unwrap_or_default(),
             memory_budget_bytes: checked.memory_budget_bytes,
+            wasi_0_3: checked.wasi_0_3.unwrap_or_default(),
             grants: GrantRules {
                 dirs: checked.grant_dirs.unwrap_or_default(),
                 secrets: checked.grant_secrets.unwrap_or_default(),
@@ -337,6 +341,7 @@ struct Checked {
     secrets_dir: Option<PathBuf>,
     ceilings: Option<Ceilings>,
     memory_budget_bytes: Option<u64>,
+    wasi_0_3: Option<bool>,
     grant_dirs: Option<Vec<PathBuf>>,
     grant_secrets: Option<Vec<String>>,
     grant_hosts: Option<Vec<HostPattern>>,
@@ -366,6 +371,7 @@ impl Checked {
             secrets_dir: layer.secrets_dir.map(check_path).transpose().map_err(named("secrets_dir"))?,
             ceilings: layer.limits.map(check_ceilings).transpose().map_err(named("limits"))?,
             memory_budget_bytes: layer.memory_budget.map(check_budget).transpose().map_err(named("memory_budget"))?,
+            wasi_0_3: layer.wasi_0_3,
             grant_dirs: each(layer.grants.dirs, check_root).map_err(named("grants.dirs"))?,
             grant_secrets: each(layer.grants.secrets, check_secret).map_err(named("grants.secrets"))?,
             grant_hosts: each(layer.grants.private_hosts, check_pattern).map_err(named("grants.private_hosts"))?,
@@ -389,6 +395,7 @@ impl Checked {
             secrets_dir: self.secrets_dir.or(below.secrets_dir),
             ceilings: self.ceilings.or(below.ceilings),
             memory_budget_bytes: self.memory_budget_bytes.or(below.memory_budget_bytes),
+            wasi_0_3: self.wasi_0_3.or(below.wasi_0_3),
             grant_dirs: self.grant_dirs.or(below.grant_dirs),
             grant_secrets: self.grant_secrets.or(below.grant_secrets),
             grant_hosts: self.grant_hosts.or(below.grant_hosts),
@@ -591,6 +598,7 @@ mod tests {
             secrets_dir: None,
             ceilings: Ceilings::default(),
             memory_budget_bytes: None,
+            wasi_0_3: false,
             grants: GrantRules::default(),
         };
         assert_eq!(config, expected);

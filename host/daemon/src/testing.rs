@@ -56,6 +56,7 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
         ceilings: Ceilings::default(),
         own_dirs: vec![dir.to_owned()],
         own_addresses: Vec::new(),
+        wasi_0_3: true,
     });
     let config = SupervisorConfig {
         workers: 1,

@@ -1,14 +1,16 @@
 //! The one door: what comes through is a component or a preview-1 command that this host can run, and everything else is
 //! refused with what was found and what was expected.
 //!
-//! Accepted are a component of our world, a WASI 0.2 command, a core module with a component-type section (made a component
+//! Accepted are a component of our world, a command of WASI 0.2 or 0.3, a core module with a component-type section (made a component
 //! here), a preview-1 command, and the text form of each.
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256 as Sha256Hasher};
 use taskhost_core::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
 
+use crate::import::is_wasi_0_3;
 use crate::inspect::{Inspection, Problem, examine, with_deep_stack};
+use crate::pool::Kind;
 
 /// The largest plugin that is accepted, in bytes.
 pub const MAX_PLUGIN_BYTES: u64 = 64 << 20;
@@ -19,6 +21,21 @@ pub(crate) struct Admitted {
     pub(crate) form: Form,
     /// The binary to compile; not always the bytes that were sent.
     pub(crate) binary: Bytes,
+}
+
+impl Admitted {
+    /// The kind of engine that runs it.
+    pub(crate) fn engine(&self) -> Kind {
+        engine_for(&self.facts)
+    }
+}
+
+/// The kind of engine that a plugin needs.
+pub(crate) fn engine_for(facts: &PluginFacts) -> Kind {
+    match is_wasi_0_3(facts.imports.iter().chain(&facts.exports)) {
+        true => Kind::Concurrent,
+        false => Kind::Plain,
+    }
 }
 
 /// What kind of binary it is.

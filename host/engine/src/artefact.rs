@@ -18,12 +18,15 @@ use wasmtime::component::Component;
 use wasmtime::{Engine, Module, Precompiled};
 
 use crate::error::EngineError;
+use crate::pool::Kind;
 
 /// Raised when the form of the files changes.
 const FORMAT: u32 = 1;
 
 const KEY_FILE: &str = "key";
 const EXTENSION: &str = "cwasm";
+/// Part of the names of those that are for the engine with concurrency.
+const CONCURRENT: &str = "-concurrent";
 const KEY_BYTES: usize = 32;
 const TAG_BYTES: usize = 32;
 /// The block size of SHA-256, as HMAC (RFC 2104) needs it.
@@ -31,7 +34,15 @@ const BLOCK_BYTES: usize = 64;
 
 /// A compiled plugin.
 #[derive(Clone)]
-pub(crate) enum Artefact {
+pub(crate) struct Artefact {
+    /// The kind of engine that it is for.
+    pub(crate) engine: Kind,
+    pub(crate) place: Place,
+}
+
+/// Where it is.
+#[derive(Clone)]
+pub(crate) enum Place {
     /// A file that this process wrote or checked.
     File(PathBuf),
     /// Bytes that this process compiled.
@@ -45,26 +56,30 @@ pub(crate) enum Code {
 }
 
 impl Artefact {
+    pub(crate) fn in_memory(engine: Kind, code: Vec<u8>) -> Self {
+        Self { engine, place: Place::Memory(code.into()) }
+    }
+
     /// Loads the machine code.
     #[expect(unsafe_code, reason = "wasmtime cannot check that an artefact is one of its own")]
     pub(crate) fn load(&self, engine: &Engine) -> wasmtime::Result<Code> {
-        let kind = match self {
-            Self::File(path) => Engine::detect_precompiled_file(path)?,
-            Self::Memory(bytes) => Engine::detect_precompiled(bytes),
+        let kind = match &self.place {
+            Place::File(path) => Engine::detect_precompiled_file(path)?,
+            Place::Memory(bytes) => Engine::detect_precompiled(bytes),
         };
         // SAFETY: all four: the bytes are what `precompile_*` of this process returned, or a file in a directory that only the
         // daemon's user can write, whose keyed hash was checked, and which is replaced by renaming but never written in place.
-        match (self, kind) {
-            (Self::File(path), Some(Precompiled::Component)) => {
+        match (&self.place, kind) {
+            (Place::File(path), Some(Precompiled::Component)) => {
                 unsafe { Component::deserialize_file(engine, path) }.map(Code::Component)
             }
-            (Self::File(path), Some(Precompiled::Module)) => {
+            (Place::File(path), Some(Precompiled::Module)) => {
                 unsafe { Module::deserialize_file(engine, path) }.map(Code::Module)
             }
-            (Self::Memory(bytes), Some(Precompiled::Component)) => {
+            (Place::Memory(bytes), Some(Precompiled::Component)) => {
                 unsafe { Component::deserialize(engine, bytes) }.map(Code::Component)
             }
-            (Self::Memory(bytes), Some(Precompiled::Module)) => {
+            (Place::Memory(bytes), Some(Precompiled::Module)) => {
                 unsafe { Module::deserialize(engine, bytes) }.map(Code::Module)
             }
             (_, None) => Err(wasmtime::Error::msg("the artefact is none of wasmtime's")),
@@ -94,7 +109,11 @@ impl Cache {
 
     /// The artefact of a plugin, if there is a sound one.
     pub(crate) fn find(&self, plugin: Sha256) -> Option<Artefact> {
-        let path = self.path(plugin);
+        [Kind::Plain, Kind::Concurrent].into_iter().find_map(|engine| self.find_for(plugin, engine))
+    }
+
+    fn find_for(&self, plugin: Sha256, engine: Kind) -> Option<Artefact> {
+        let path = self.path(plugin, engine);
         let found = match fs::read(&path) {
             Ok(found) => found,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -103,47 +122,54 @@ impl Cache {
                 return None;
             }
         };
-        let sound =
-            found.split_last_chunk::<TAG_BYTES>().is_some_and(|(code, tag)| is_same(&self.tag(plugin, code), tag));
+        let sound = found
+            .split_last_chunk::<TAG_BYTES>()
+            .is_some_and(|(code, tag)| is_same(&self.tag(plugin, engine, code), tag));
         if !sound {
             tracing::warn!("the artefact {} is damaged or not of this host; compiling again", path.display());
             self.remove(plugin);
             return None;
         }
-        Some(Artefact::File(path))
+        Some(Artefact { engine, place: Place::File(path) })
     }
 
     /// Keeps what was compiled.
-    pub(crate) fn insert(&self, plugin: Sha256, code: &[u8]) -> io::Result<Artefact> {
-        let path = self.path(plugin);
+    pub(crate) fn insert(&self, plugin: Sha256, engine: Kind, code: &[u8]) -> io::Result<Artefact> {
+        let path = self.path(plugin, engine);
         let mut file = tempfile::NamedTempFile::new_in(&self.dir)?;
         file.write_all(code)?;
-        file.write_all(&self.tag(plugin, code))?;
+        file.write_all(&self.tag(plugin, engine, code))?;
         // No sync: a file that a power cut tore fails its check.
         file.persist(&path)?;
-        Ok(Artefact::File(path))
+        Ok(Artefact { engine, place: Place::File(path) })
     }
 
     /// Deletes the artefact of a plugin, if there is one.
     pub(crate) fn remove(&self, plugin: Sha256) {
-        let path = self.path(plugin);
-        if let Err(error) = fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            tracing::warn!("failed to delete the artefact {}: {error}", path.display());
+        for engine in [Kind::Plain, Kind::Concurrent] {
+            let path = self.path(plugin, engine);
+            if let Err(error) = fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                tracing::warn!("failed to delete the artefact {}: {error}", path.display());
+            }
         }
     }
 
-    fn path(&self, plugin: Sha256) -> PathBuf {
-        self.dir.join(self.file_name(plugin))
+    fn path(&self, plugin: Sha256, engine: Kind) -> PathBuf {
+        self.dir.join(self.file_name(plugin, engine))
     }
 
-    fn file_name(&self, plugin: Sha256) -> String {
-        format!("{plugin}-{}.{EXTENSION}", self.config)
+    fn file_name(&self, plugin: Sha256, engine: Kind) -> String {
+        let concurrent = match engine {
+            Kind::Plain => "",
+            Kind::Concurrent => CONCURRENT,
+        };
+        format!("{plugin}{concurrent}-{}.{EXTENSION}", self.config)
     }
 
-    fn tag(&self, plugin: Sha256, code: &[u8]) -> [u8; TAG_BYTES] {
-        hmac_sha256(&self.key, &[self.file_name(plugin).as_bytes(), &[0], code])
+    fn tag(&self, plugin: Sha256, engine: Kind, code: &[u8]) -> [u8; TAG_BYTES] {
+        hmac_sha256(&self.key, &[self.file_name(plugin, engine).as_bytes(), &[0], code])
     }
 
     /// Deletes artefacts of other versions and settings, and what a crash left half written.

@@ -38,11 +38,12 @@ use wasmtime::Engine;
 
 pub use self::child::compile_in_child;
 use self::process::{Compiled, Order, Task};
-use crate::admit::{Admitted, Form, admit};
+use crate::admit::{Admitted, Form, admit, engine_for};
 use crate::config::{CompilePlace, CompilerConfig};
 use crate::engine::blocking;
 use crate::error::EngineError;
 use crate::lane::lower_priority;
+use crate::pool::{Engines, Kind};
 
 /// How many plugins are compiled at once.
 const MAX_COMPILES: usize = 1;
@@ -68,9 +69,10 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler for artefacts that load on every engine with the settings of this one.
-    pub(crate) fn new(config: CompilerConfig, engine: Engine, pooled: bool) -> Result<Self, EngineError> {
-        let here = matches!(config.place, CompilePlace::Here).then(|| Here::new(engine)).transpose()?;
+    /// A compiler for artefacts that load on these engines.
+    pub(crate) fn new(config: CompilerConfig, engines: &Engines) -> Result<Self, EngineError> {
+        let pooled = engines.slots > 0;
+        let here = matches!(config.place, CompilePlace::Here).then(|| Here::new(engines)).transpose()?;
         Ok(Self {
             config,
             pooled,
@@ -104,14 +106,24 @@ impl Compiler {
         self.turns.acquire().await.expect("the semaphore is never closed")
     }
 
-    /// Compiles, in its turn.
-    pub(crate) async fn compile(&self, _turn: &SemaphorePermit<'_>, wasm: Bytes) -> Result<Vec<u8>, PluginError> {
+    /// Compiles, in its turn, for engines of the kind that it answers with.
+    pub(crate) async fn compile(
+        &self,
+        _turn: &SemaphorePermit<'_>,
+        wasm: Bytes,
+    ) -> Result<(Kind, Vec<u8>), PluginError> {
         match (&self.config.place, self.here.clone()) {
             (CompilePlace::Child { program, args }, _) => {
-                Ok(self.in_child(Task::Compile, program, args, &wasm).await?.artefact)
+                let compiled = self.in_child(Task::Compile, program, args, &wasm).await?;
+                Ok((engine_for(&compiled.facts), compiled.artefact))
             }
             (CompilePlace::Here, Some(here)) => {
-                blocking(move || here.compile(&admit(&wasm)?).map_err(|error| refusal(&error))).await?
+                let compile = move || {
+                    let admitted = admit(&wasm)?;
+                    let code = here.compile(&admitted).map_err(|error| refusal(&error))?;
+                    Ok((admitted.engine(), code))
+                };
+                blocking(compile).await?
             }
             (CompilePlace::Here, None) => unreachable!("it was made with the compiler"),
         }
@@ -140,23 +152,29 @@ impl Compiler {
 /// Compiles in this process.
 #[derive(Clone)]
 pub(crate) struct Here {
-    engine: Engine,
+    plain: Engine,
+    concurrent: Engine,
     threads: Arc<ThreadPool>,
 }
 
 impl Here {
-    pub(crate) fn new(engine: Engine) -> Result<Self, EngineError> {
+    pub(crate) fn new(engines: &Engines) -> Result<Self, EngineError> {
         let threads = rayon::ThreadPoolBuilder::new()
             .thread_name(|at| format!("compile-{at}"))
             .start_handler(|_| lower_priority())
             .build()
             .map_err(EngineError::Compiler)?;
-        Ok(Self { engine, threads: Arc::new(threads) })
+        let (plain, concurrent) = (engines.overflow.clone(), engines.concurrent.clone());
+        Ok(Self { plain, concurrent, threads: Arc::new(threads) })
     }
 
     /// Compiles; blocks for as long as that takes.
     pub(crate) fn compile(&self, admitted: &Admitted) -> wasmtime::Result<Vec<u8>> {
-        self.threads.install(|| compile(&self.engine, admitted))
+        let engine = match admitted.engine() {
+            Kind::Plain => &self.plain,
+            Kind::Concurrent => &self.concurrent,
+        };
+        self.threads.install(|| compile(engine, admitted))
     }
 }
 

@@ -97,6 +97,9 @@ pub struct EngineConfig {
     pub secrets: Arc<dyn SecretSource>,
     /// The linear memory and tables that all guests together may have.
     pub memory_budget_bytes: u64,
+    /// Whether plugins of WASI 0.3 are run. wasmtime's part of it is not finished: what is found wrong in it is mended in the next
+    /// release only.
+    pub wasi_0_3: bool,
     /// The most that tasks may have of each limit, whatever their definitions say.
     pub ceilings: Ceilings,
     /// The host's own folders: none is granted that holds one of them or stands in one.
@@ -115,6 +118,7 @@ impl fmt::Debug for EngineConfig {
             .field("compiler", &self.compiler)
             .field("builtins", &builtins)
             .field("memory_budget_bytes", &self.memory_budget_bytes)
+            .field("wasi_0_3", &self.wasi_0_3)
             .field("ceilings", &self.ceilings)
             .field("own_dirs", &self.own_dirs)
             .field("own_addresses", &self.own_addresses)

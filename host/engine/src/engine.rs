@@ -8,8 +8,8 @@ use taskhost_core::ports::{self, BoxFuture, EngineStats, GrantFault, PluginSourc
 use taskhost_core::spec::{Grants, InstancePolicy, TaskSpec};
 use wasmtime::PoolingAllocationConfig;
 
-use crate::admit::{self, sha256_of};
-use crate::artefact::{Artefact, Cache};
+use crate::admit::{self, engine_for, sha256_of};
+use crate::artefact::{Artefact, Cache, Place};
 use crate::budget::Budget;
 use crate::builtin::Builtins;
 use crate::compile::Compiler;
@@ -23,7 +23,7 @@ use crate::lane::SlowLane;
 use crate::limits::Hits;
 use crate::linker::Linked;
 use crate::load::{Loaded, Unloaded};
-use crate::pool::{Engines, MAX_OVERFLOW_INSTANCES};
+use crate::pool::{Engines, Kind, MAX_OVERFLOW_INSTANCES};
 use crate::program::{Program, Programs};
 use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
@@ -49,6 +49,9 @@ pub struct WasmEngine {
 pub(crate) struct Shared {
     workers: Vec<Linked>,
     overflow: Linked,
+    concurrent: Linked,
+    /// Whether plugins of WASI 0.3 are run.
+    wasi_0_3: bool,
     compiler: Compiler,
     cache: Option<Cache>,
     programs: Programs,
@@ -71,13 +74,14 @@ impl WasmEngine {
         let slow_lanes = slow_lanes.collect::<Result<_, _>>()?;
 
         let cache = config.cache_dir.map(|dir| Cache::open(&dir, &engines.overflow)).transpose()?;
-        let compiler = Compiler::new(config.compiler, engines.overflow.clone(), engines.slots > 0)?;
+        let compiler = Compiler::new(config.compiler, &engines)?;
         let overflow_room = Room::new(MAX_OVERFLOW_INSTANCES);
         let linked = engines.workers.into_iter().map(|engine| {
             let pool_room = (engines.slots > 0).then(|| Room::new(engines.slots));
             Linked::new(engine, pool_room.unwrap_or_else(|| Arc::clone(&overflow_room)))
         });
         let linked: Vec<Linked> = linked.collect::<Result<_, _>>().map_err(EngineError::wasmtime)?;
+        let concurrent = Linked::concurrent(engines.concurrent, Arc::clone(&overflow_room));
         let mut kept = vec![Arc::clone(&overflow_room.kept)];
         if engines.slots > 0 {
             kept.extend(linked.iter().map(|linked| Arc::clone(&linked.room.kept)));
@@ -86,6 +90,8 @@ impl WasmEngine {
             workers: linked,
             kept: kept.clone(),
             overflow: Linked::new(engines.overflow, overflow_room).map_err(EngineError::wasmtime)?,
+            concurrent: concurrent.map_err(EngineError::wasmtime)?,
+            wasi_0_3: config.wasi_0_3,
             compiler,
             cache,
             programs: Programs::new(workers),
@@ -200,6 +206,9 @@ impl Shared {
     async fn admit_now(self: &Arc<Self>, program: &Program, wasm: Bytes) -> Result<PluginFacts, PluginError> {
         let sha256 = program.sha256;
         let facts = self.compiler.look_at(wasm.clone()).await?;
+        if engine_for(&facts) == Kind::Concurrent && !self.wasi_0_3 {
+            return Err(wasi_0_3_is_off());
+        }
         self.artefact_of(program, async || {
             let shared = Arc::clone(self);
             match blocking(move || shared.cached(sha256)).await? {
@@ -253,13 +262,22 @@ impl Shared {
         program: &Program,
         on: impl Fn(&Shared) -> &Linked + Copy + Send + 'static,
     ) -> Result<Result<Loaded, Unloaded>, PluginError> {
-        let new = |artefact| {
+        let new = |artefact: Artefact| {
             let shared = Arc::clone(self);
-            blocking(move || Loaded::new(on(&shared), &artefact))
+            blocking(move || {
+                let linked = match artefact.engine {
+                    Kind::Plain => on(&shared),
+                    Kind::Concurrent => &shared.concurrent,
+                };
+                Loaded::new(linked, &artefact)
+            })
         };
         let sha256 = program.sha256;
         let artefact = self.artefact_of(program, || self.artefact(sha256)).await?;
-        let is_file = matches!(artefact, Artefact::File(_));
+        if artefact.engine == Kind::Concurrent && !self.wasi_0_3 {
+            return Err(wasi_0_3_is_off());
+        }
+        let is_file = matches!(artefact.place, Place::File(_));
         match new(artefact).await? {
             Err(Unloaded::Artefact(error)) if is_file => {
                 tracing::warn!("failed to load the artefact of plugin {sha256}; looking for it again: {error:#}");
@@ -301,18 +319,18 @@ impl Shared {
         read: impl AsyncFnOnce() -> Result<Bytes, PluginError>,
     ) -> Result<Artefact, PluginError> {
         let turn = self.compiler.turn().await;
-        let code = self.compiler.compile(&turn, read().await?).await?;
+        let (engine, code) = self.compiler.compile(&turn, read().await?).await?;
         let shared = Arc::clone(self);
         blocking(move || {
             if let Some(cache) = &shared.cache {
-                match cache.insert(sha256, &code) {
+                match cache.insert(sha256, engine, &code) {
                     Ok(artefact) => return artefact,
                     Err(error) => {
                         tracing::warn!("failed to keep a compiled plugin; it is compiled again next time: {error}")
                     }
                 }
             }
-            Artefact::Memory(code.into())
+            Artefact::in_memory(engine, code)
         })
         .await
     }
@@ -334,6 +352,15 @@ fn refusal(unloaded: Unloaded) -> PluginError {
             message: format!("the plugin does not fit this host: {error:#}"),
             hint: Some("`taskhost inspect FILE` shows what it imports and exports".to_owned()),
         },
+    }
+}
+
+fn wasi_0_3_is_off() -> PluginError {
+    PluginError::Invalid {
+        message: "the plugin is of WASI 0.3, which this host does not run".to_owned(),
+        hint: Some(
+            "build it for WASI 0.2; or the host's administrator sets `wasi_0_3 = true`, and takes what is not finished yet".to_owned(),
+        ),
     }
 }
 

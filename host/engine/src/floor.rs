@@ -62,8 +62,9 @@ pub enum FloorError {
 /// Makes attempts at this plugin on so many threads, each with an engine of its own, for as long as `wall`.
 pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, FloorError> {
     let engines = Engines::new(threads, DEFAULT_POOL_SLOTS)?;
-    let code = Here::new(engines.overflow)?.compile(&admit(wasm)?).map_err(wasmtime)?;
-    let artefact = Artefact::Memory(code.into());
+    let admitted = admit(wasm)?;
+    let code = Here::new(&engines)?.compile(&admitted).map_err(wasmtime)?;
+    let artefact = Artefact::in_memory(admitted.engine(), code);
     let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Room::new(1)));
     let linked = linked.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;
     let loaded = linked.iter().map(|linked| Loaded::new(linked, &artefact));

@@ -87,17 +87,45 @@ const WASI_INTERFACES: &[&str] = &[
     "wasi:sockets/udp-create-socket",
 ];
 
+/// The same of WASI 0.3.
+const WASI_0_3_INTERFACES: &[&str] = &[
+    "wasi:cli/environment",
+    "wasi:cli/exit",
+    "wasi:cli/stderr",
+    "wasi:cli/stdin",
+    "wasi:cli/stdout",
+    "wasi:cli/terminal-input",
+    "wasi:cli/terminal-output",
+    "wasi:cli/terminal-stderr",
+    "wasi:cli/terminal-stdin",
+    "wasi:cli/terminal-stdout",
+    "wasi:cli/types",
+    "wasi:clocks/monotonic-clock",
+    "wasi:clocks/system-clock",
+    "wasi:clocks/types",
+    "wasi:filesystem/preopens",
+    "wasi:filesystem/types",
+    "wasi:http/client",
+    "wasi:http/types",
+    "wasi:random/insecure",
+    "wasi:random/insecure-seed",
+    "wasi:random/random",
+    "wasi:sockets/ip-name-lookup",
+    "wasi:sockets/types",
+];
+
 /// The versions of WASI that components may be built against.
-const WASI_VERSIONS: &str = "0.2.";
+const WASI_VERSIONS: [(&str, &[&str]); 2] = [("0.2.", WASI_INTERFACES), ("0.3.", WASI_0_3_INTERFACES)];
 
 /// What is served in exactly these versions.
 const OTHERS: [&[&str]; 4] = [v0_1_0::IMPORTS, config::IMPORTS, key_value::IMPORTS, logging::IMPORTS];
 
 /// Whether the host has what a component imports under this name, version and all.
 pub(crate) fn has_interface(name: &str) -> bool {
-    let is_wasi = name
-        .split_once('@')
-        .is_some_and(|(interface, version)| version.starts_with(WASI_VERSIONS) && WASI_INTERFACES.contains(&interface));
+    let served = |interface: &str, version: &str| {
+        WASI_VERSIONS.iter().any(|(served, interfaces)| version.starts_with(served) && interfaces.contains(&interface))
+    };
+    let is_wasi = name.split_once('@').is_some_and(|(interface, version)| served(interface, version));
     is_wasi || OTHERS.iter().any(|names| names.contains(&name))
 }
 
@@ -106,9 +134,15 @@ pub(crate) fn has_function(module: &str, name: &str) -> bool {
     module == PREVIEW1 && PREVIEW1_FUNCTIONS.contains(&name)
 }
 
-/// Whether this is an export of a WASI 0.2 command.
+/// Whether this is an export of a WASI command, of 0.2 or 0.3.
 pub(crate) fn is_command(export: &str) -> bool {
-    export.strip_prefix("wasi:cli/run@").is_some_and(|version| version.starts_with(WASI_VERSIONS))
+    let version = export.strip_prefix("wasi:cli/run@");
+    version.is_some_and(|version| WASI_VERSIONS.iter().any(|(served, _)| version.starts_with(served)))
+}
+
+/// Whether a plugin that has these imports and exports is of WASI 0.3, at least in part.
+pub(crate) fn is_wasi_0_3<'a>(names: impl IntoIterator<Item = &'a String>) -> bool {
+    names.into_iter().any(|name| name.starts_with("wasi:") && name.contains("@0.3."))
 }
 
 #[cfg(test)]
@@ -130,11 +164,14 @@ mod tests {
     }
 
     #[test]
-    fn any_patch_version_of_wasi_0_2_is_served_and_nothing_else() {
+    fn any_patch_version_of_wasi_is_served_and_nothing_else() {
         assert!(has_interface("wasi:io/streams@0.2.0") && has_interface("wasi:io/streams@0.2.99"));
         assert!(has_interface("wasi:keyvalue/store@0.2.0-draft") && has_interface("wasi:keyvalue/store@0.2.0-draft2"));
+        assert!(has_interface("wasi:http/client@0.3.0") && has_interface("wasi:http/types@0.3.1"));
         for name in [
             "wasi:io/streams@0.3.0",
+            "wasi:http/handler@0.3.0",
+            "wasi:cli/stdin@0.3",
             "wasi:io/streams",
             "wasi:http/incoming-handler@0.2.0",
             "taskhost:plugin/context@0.2.0",

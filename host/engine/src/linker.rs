@@ -49,4 +49,15 @@ impl Linked {
         modules.allow_shadowing(false);
         Ok(Self { engine, components, modules, room })
     }
+
+    /// The same with WASI 0.3, for an engine that has concurrency.
+    pub(crate) fn concurrent(engine: Engine, room: Arc<Room>) -> wasmtime::Result<Self> {
+        let mut linked = Self::new(engine, room)?;
+        wasmtime_wasi::p3::add_to_linker(&mut linked.components)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linked.components)?;
+        linked.components.allow_shadowing(true);
+        grant::wasi_0_3::add_to_linker(&mut linked.components)?;
+        linked.components.allow_shadowing(false);
+        Ok(linked)
+    }
 }

@@ -6,6 +6,7 @@ use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{self, Component, ComponentNamedList, Lift, Lower};
 use wasmtime::{Extern, ExternType, Instance, InstancePre, Module, ModuleExport, ResourcesRequired, Store};
 use wasmtime_wasi::p2::bindings::{Command, CommandPre};
+use wasmtime_wasi::p3::bindings::{Command as Command3, CommandPre as CommandPre3};
 
 use taskhost_core::ports::Attempt;
 
@@ -24,6 +25,8 @@ const WASM_PAGE_BYTES: u64 = 64 << 10;
 
 /// What a command exports; wasmtime finds every 0.2.x by it.
 const COMMAND: &str = "wasi:cli/run@0.2.12";
+/// The same of 0.3.
+const COMMAND_3: &str = "wasi:cli/run@0.3.0";
 
 /// A plugin on one engine, shared by all tasks that run it there.
 pub(crate) struct Loaded {
@@ -40,7 +43,12 @@ pub(crate) struct Loaded {
 pub(crate) enum Entry {
     Task(v0_1_0::TaskPre<State>),
     Command(CommandPre<State>),
-    Preview1 { module: InstancePre<State>, start: ModuleExport },
+    /// The same of WASI 0.3.
+    Command3(CommandPre3<State>),
+    Preview1 {
+        module: InstancePre<State>,
+        start: ModuleExport,
+    },
 }
 
 /// Why a plugin was not loaded on an engine.
@@ -88,6 +96,9 @@ fn component_entry(linked: &Linked, component: &Component) -> wasmtime::Result<E
     if component.get_export_index(None, v0_1_0::GUEST).is_some() {
         check_run::<v0_1_0::RunParams<'_>, v0_1_0::RunResults>(&instance, v0_1_0::GUEST, (1, "1 (the tick)"))?;
         return Ok(Entry::Task(v0_1_0::TaskPre::new(instance)?));
+    }
+    if component.get_export_index(None, COMMAND_3).is_some() {
+        return Ok(Entry::Command3(CommandPre3::new(instance)?));
     }
     check_run::<(), (Result<(), ()>,)>(&instance, COMMAND, (0, "none"))?;
     Ok(Entry::Command(CommandPre::new(instance)?))
@@ -146,6 +157,7 @@ fn initial_bytes(resources: &ResourcesRequired) -> u64 {
 pub(crate) enum Live {
     Task(v0_1_0::Task),
     Command(Command),
+    Command3(Command3),
     Preview1(Instance, ModuleExport),
 }
 
@@ -155,6 +167,7 @@ impl Entry {
         Ok(match self {
             Self::Task(task) => Live::Task(task.instantiate_async(store).await?),
             Self::Command(command) => Live::Command(command.instantiate_async(store).await?),
+            Self::Command3(command) => Live::Command3(command.instantiate_async(store).await?),
             Self::Preview1 { module, start } => Live::Preview1(module.instantiate_async(store).await?, *start),
         })
     }
@@ -172,6 +185,11 @@ impl Live {
             Self::Task(task) => v0_1_0::call(task, store, attempt).await,
             Self::Command(command) => {
                 let returned = command.wasi_cli_run().call_run(store).await?;
+                Ok(Returned::Exit(i32::from(returned.is_err())))
+            }
+            Self::Command3(command) => {
+                let returned =
+                    store.run_concurrent(async |store| command.wasi_cli_run().call_run(store).await).await??;
                 Ok(Returned::Exit(i32::from(returned.is_err())))
             }
             Self::Preview1(instance, start) => {

@@ -76,6 +76,8 @@ pub(crate) struct Engines {
     pub(crate) workers: Vec<Engine>,
     /// Without a pool, shared by all workers.
     pub(crate) overflow: Engine,
+    /// For what is of WASI 0.3, without a pool as well.
+    pub(crate) concurrent: Engine,
     /// How many slots each worker has; 0 if the address space is too small for pools.
     pub(crate) slots: u32,
 }
@@ -88,28 +90,38 @@ impl Engines {
         while slots >= MIN_POOL_SLOTS {
             match pooled(workers, slots) {
                 Ok(workers) => {
-                    let overflow = Engine::new(&config(MEMORY_RESERVATION_BYTES)).map_err(EngineError::wasmtime)?;
-                    return Ok(Self { workers, overflow, slots });
+                    let overflow = unpooled(true, Kind::Plain).map_err(EngineError::wasmtime)?;
+                    let concurrent = unpooled(true, Kind::Concurrent).map_err(EngineError::wasmtime)?;
+                    return Ok(Self { workers, overflow, concurrent, slots });
                 }
                 Err(error) => tracing::debug!(slots, "no pools of this size: {error:#}"),
             }
             slots /= 2;
         }
         tracing::warn!("the address space is too small for pools; every run maps its own memory");
-        let overflow = Engine::new(&config(0)).map_err(EngineError::wasmtime)?;
-        Ok(Self { workers: vec![overflow.clone(); workers], overflow, slots: 0 })
+        let overflow = unpooled(false, Kind::Plain).map_err(EngineError::wasmtime)?;
+        let concurrent = unpooled(false, Kind::Concurrent).map_err(EngineError::wasmtime)?;
+        Ok(Self { workers: vec![overflow.clone(); workers], overflow, concurrent, slots: 0 })
     }
 
     /// Each engine once: without pools, the workers' are all the overflow engine.
     pub(crate) fn distinct(&self) -> Vec<Engine> {
         let pooled = if self.slots > 0 { &self.workers[..] } else { &[] };
-        pooled.iter().chain([&self.overflow]).cloned().collect()
+        pooled.iter().chain([&self.overflow, &self.concurrent]).cloned().collect()
     }
 }
 
-/// An engine that compiles for [`Engines`] of these settings, and runs nothing: it reserves no memory.
-pub(crate) fn compiling_engine(pooled: bool) -> wasmtime::Result<Engine> {
-    Engine::new(&config(if pooled { MEMORY_RESERVATION_BYTES } else { 0 }))
+/// What an engine's code can do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Plain,
+    /// Component-model concurrency, which WASI 0.3 is made of. A store costs more to make with it.
+    Concurrent,
+}
+
+/// An engine without a pool, beside engines that have some or have none. To compile for them, it reserves no memory.
+pub(crate) fn unpooled(beside_pools: bool, kind: Kind) -> wasmtime::Result<Engine> {
+    Engine::new(&config(if beside_pools { MEMORY_RESERVATION_BYTES } else { 0 }, kind))
 }
 
 /// Whether a plugin was not loaded because it has more than a slot has room for.
@@ -125,13 +137,13 @@ fn slots_for(workers: usize, most_slots: u32, address_limit: Option<u64>) -> u32
 }
 
 fn pooled(workers: usize, slots: u32) -> wasmtime::Result<Vec<Engine>> {
-    let mut config = config(MEMORY_RESERVATION_BYTES);
+    let mut config = config(MEMORY_RESERVATION_BYTES, Kind::Plain);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
     (0..workers).map(|_| Engine::new(&config)).collect()
 }
 
 /// The settings that every engine shares; those that compiled code depends on are all here.
-fn config(memory_reservation_bytes: u64) -> Config {
+fn config(memory_reservation_bytes: u64, kind: Kind) -> Config {
     let mut config = Config::new();
     config
         .memory_reservation(memory_reservation_bytes)
@@ -141,8 +153,8 @@ fn config(memory_reservation_bytes: u64) -> Config {
         .memory_guard_size(MEMORY_GUARD_BYTES)
         .gc_heap_guard_size(MEMORY_GUARD_BYTES)
         .epoch_interruption(true)
-        // Component-model concurrency is WASI 0.3's; without it a store is cheaper to make.
-        .concurrency_support(false)
+        .concurrency_support(kind == Kind::Concurrent)
+        .wasm_component_model_async(kind == Kind::Concurrent)
         .wasm_features(FEATURES_OFF, false)
         .shared_memory(false)
         // Uncaught exceptions of C++, Kotlin and others are traps.
@@ -198,8 +210,8 @@ mod tests {
 
     #[test]
     fn without_pools_all_workers_share_one_engine() {
-        assert_eq!(Engines::new(3, 0).expect("engines").distinct().len(), 1);
-        assert_eq!(Engines::new(3, MIN_POOL_SLOTS).expect("engines").distinct().len(), 4);
+        assert_eq!(Engines::new(3, 0).expect("engines").distinct().len(), 2);
+        assert_eq!(Engines::new(3, MIN_POOL_SLOTS).expect("engines").distinct().len(), 5);
     }
 
     #[test]

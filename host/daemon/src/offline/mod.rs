@@ -49,6 +49,7 @@ fn engine_for(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf
         ceilings: Ceilings::default(),
         own_dirs: Vec::new(),
         own_addresses: Vec::new(),
+        wasi_0_3: true,
     })
 }
 

@@ -18,7 +18,7 @@ use super::process::{Answer, Order, Task};
 use crate::admit::{MAX_PLUGIN_BYTES, admit_here};
 use crate::inspect::DOOR_STACK_BYTES;
 use crate::lane::lower_priority;
-use crate::pool::compiling_engine;
+use crate::pool::unpooled;
 
 /// The exit code of wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -135,7 +135,7 @@ fn carry_out(order: &Order, wasm: Bytes) -> (Answer, Vec<u8>) {
     if let Err(error) = threads {
         return no_artefact(Answer::Failed(format!("failed to start its threads: {error}")));
     }
-    let engine = match compiling_engine(order.pooled) {
+    let engine = match unpooled(order.pooled, admitted.engine()) {
         Ok(engine) => engine,
         Err(error) => return no_artefact(Answer::Failed(format!("{error:#}"))),
     };

@@ -77,6 +77,11 @@ impl Host {
         Self::with(|config| config.ceilings.set(limit, most).expect("in range"))
     }
 
+    /// One that runs nothing of WASI 0.3.
+    pub(crate) fn without_wasi_0_3() -> Self {
+        Self::with(|config| config.wasi_0_3 = false)
+    }
+
     /// One that keeps its own data in this folder.
     pub(crate) fn with_own_dir(own_dir: &Path) -> Self {
         Self::with(|config| config.own_dirs = vec![own_dir.to_owned()])
@@ -105,6 +110,7 @@ impl Host {
             ceilings: Ceilings::default(),
             own_dirs: Vec::new(),
             own_addresses: Vec::new(),
+            wasi_0_3: true,
         };
         configure(&mut config);
         let engine = WasmEngine::new(config).expect("an engine");

@@ -124,3 +124,15 @@ fn an_inspection_shows_what_a_plugin_is_and_has() {
     assert_eq!((inspection.kind, inspection.problems.len()), (Some(PluginKind::Preview1), 1));
     assert_eq!(inspection.imports, ["env.f"]);
 }
+
+#[tokio::test]
+async fn a_command_of_wasi_0_3_runs_where_that_is_allowed() {
+    let command = include_bytes!("../../../../tests/guests/command-0.3.wat");
+    let (report, _) = Host::new().run(&Task::of(&command[..])).await;
+    assert_eq!((report.outcome, report.exit_code), (Outcome::Success, Some(0)), "{report:?}");
+
+    let host = Host::without_wasi_0_3();
+    let refused = host.engine.admit(Bytes::from_static(command)).await.expect_err("it is not allowed").to_string();
+    assert_eq!(refused, "the plugin is of WASI 0.3, which this host does not run");
+    assert!(host.prepare(&Task::of(&command[..])).await.is_err(), "nor is one that was stored before");
+}
