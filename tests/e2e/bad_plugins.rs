@@ -52,6 +52,12 @@ fn a_plugin_that_ends_the_process_that_looks_at_it_ends_no_host() {
     host.ok(&["add", "t", "--every", "50ms"]);
     host.wait_successes("t", 1);
     assert!(host.is_alive());
+    let inspected = env.run_taskhost(&["inspect", file.to_str().expect("a path of UTF-8")]);
+    let inspected = inspected.fails_with(5);
+    assert!(
+        inspected.stdout.contains("the compiler crashed on it") && inspected.stdout.contains("hint"),
+        "{inspected:?}"
+    );
 }
 
 #[test]

@@ -117,6 +117,9 @@ pub enum PluginError {
         /// What to do about it.
         hint: Option<String>,
     },
+    /// The bytes end the process that reads them, and may not be read again; the caller's fault.
+    #[error("the compiler crashed on it: {0}")]
+    Crashed(String),
     /// More than the host accepts.
     #[error("the plugin has {size_bytes} bytes; at most {limit_bytes} are accepted")]
     TooLarge { size_bytes: u64, limit_bytes: u64 },

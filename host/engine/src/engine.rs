@@ -339,7 +339,7 @@ impl Shared {
 /// What is kept of a result: what the plugin is to blame for will not be otherwise next time; a failure of the host may pass.
 fn settled<T>(result: Result<T, PluginError>) -> Result<Result<T, PluginError>, PluginError> {
     match result {
-        Err(error @ PluginError::Invalid { .. }) => Ok(Err(error)),
+        Err(error @ (PluginError::Invalid { .. } | PluginError::Crashed(_))) => Ok(Err(error)),
         Err(error) => Err(error),
         Ok(value) => Ok(Ok(value)),
     }

@@ -59,6 +59,14 @@ pub struct Problem {
     pub hint: Option<String>,
 }
 
+impl Inspection {
+    /// What is known of a file that is not looked into.
+    pub fn unread(wasm: &[u8], problems: Vec<Problem>) -> Self {
+        let (sha256, size_bytes) = (sha256_of(wasm), wasm.len() as u64);
+        Self { sha256, size_bytes, kind: None, imports: Vec::new(), exports: Vec::new(), problems }
+    }
+}
+
 /// Looks into a file of any bytes.
 ///
 /// # Panics
@@ -78,14 +86,7 @@ pub(crate) fn with_deep_stack<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 /// The same, with the binary to compile, if there is one. Needs a deep stack.
 pub(crate) fn examine(wasm: &Bytes) -> (Inspection, Option<Bytes>) {
-    let mut inspection = Inspection {
-        sha256: sha256_of(wasm),
-        size_bytes: wasm.len() as u64,
-        kind: None,
-        imports: Vec::new(),
-        exports: Vec::new(),
-        problems: Vec::new(),
-    };
+    let mut inspection = Inspection::unread(wasm, Vec::new());
     let binary = match to_binary(wasm).and_then(|binary| read(&mut inspection, binary)) {
         Ok(binary) => Some(binary),
         Err(problem) => {

@@ -14,6 +14,7 @@ use super::{engine_for, read_plugin};
 use crate::args::{InspectArgs, Output};
 use crate::echo::printable;
 use crate::failed_to;
+use crate::rpc::errors::CRASHED_HINT;
 
 pub(crate) const EXIT_CODES: &str =
     "Exit codes: 0 a host would run it, 5 it would refuse it, 1 the file can't be read.";
@@ -23,10 +24,7 @@ const REFUSED: u8 = 5;
 
 pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     let wasm = read_plugin(&args.file)?;
-    let mut found = taskhost_engine::inspect(&wasm);
-    if found.problems.is_empty() {
-        found.problems.extend(refusal(wasm, crate::compiler())?);
-    }
+    let found = look_at(wasm)?;
     let text = match args.output {
         Output::Table => table(&found),
         Output::Json => format!("{:#}\n", json(&found)),
@@ -35,16 +33,33 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
-/// Why the engine does not take what looks like a plugin: only compiling tells whether the types of its functions fit.
-fn refusal(wasm: Bytes, compiler: CompilerConfig) -> anyhow::Result<Option<Problem>> {
+fn look_at(wasm: Bytes) -> anyhow::Result<Inspection> {
+    let refusal = refusal(wasm.clone(), crate::compiler())?;
+    if let Some(PluginError::Crashed(_)) = &refusal {
+        // Nor is it read here: that would be the end.
+        return Ok(Inspection::unread(&wasm, refusal.into_iter().map(problem).collect()));
+    }
+    let mut found = taskhost_engine::inspect(&wasm);
+    if found.problems.is_empty() {
+        found.problems.extend(refusal.map(problem));
+    }
+    Ok(found)
+}
+
+/// Why the engine does not take it: only compiling tells whether the types of its functions fit.
+fn refusal(wasm: Bytes, compiler: CompilerConfig) -> anyhow::Result<Option<PluginError>> {
     let engine = engine_for(wasm.clone(), compiler, None).map_err(failed_to)?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the runtime")?;
-    Ok(match runtime.block_on(engine.admit(wasm)) {
-        Ok(_) => None,
-        Err(PluginError::Invalid { message, hint }) => Some(Problem { message, hint }),
-        Err(error) => Some(Problem { message: error.to_string(), hint: None }),
-    })
+    Ok(runtime.block_on(engine.admit(wasm)).err())
+}
+
+fn problem(error: PluginError) -> Problem {
+    match error {
+        PluginError::Invalid { message, hint } => Problem { message, hint },
+        PluginError::Crashed(_) => Problem { message: error.to_string(), hint: Some(CRASHED_HINT.to_owned()) },
+        error => Problem { message: error.to_string(), hint: None },
+    }
 }
 
 fn table(found: &Inspection) -> String {
@@ -155,7 +170,7 @@ mod tests {
         let wasm = Bytes::from_static(include_bytes!("../../../../tests/guests/wrong-signature.wat"));
         assert!(taskhost_engine::inspect(&wasm).problems.is_empty(), "it looks like a plugin");
         let problem = refusal(wasm, CompilerConfig::here()).expect("an engine").expect("it is refused");
-        assert!(problem.message.contains("run"), "{problem:?}");
+        assert!(problem.to_string().contains("run"), "{problem:?}");
     }
 
     #[test]

@@ -23,6 +23,7 @@ use super::{engine_for, read_plugin};
 use crate::args::{GrantArgs, RunArgs};
 use crate::echo::printable;
 use crate::failed_to;
+use crate::rpc::errors::CRASHED_HINT;
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 success; a command's own exit code; 1 the task failed, or the file can't be read; 65 a host would refuse the \
@@ -151,8 +152,10 @@ async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, args: RunArgs) -> anyhow::Re
 
 fn refuse(error: &PluginError) -> ExitCode {
     eprintln!("taskhost: {}", printable(&error.to_string()));
-    if let PluginError::Invalid { hint: Some(hint), .. } = error {
-        eprintln!("hint: {}", printable(hint));
+    match error {
+        PluginError::Invalid { hint: Some(hint), .. } => eprintln!("hint: {}", printable(hint)),
+        PluginError::Crashed(_) => eprintln!("hint: {CRASHED_HINT}"),
+        _ => {}
     }
     ExitCode::from(REFUSED)
 }

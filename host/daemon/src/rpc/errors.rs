@@ -98,6 +98,9 @@ pub(super) fn key_value_error(error: &KeyValueError, name: &TaskName) -> ErrorOb
     code.to_error(error.to_string(), Some(hint))
 }
 
+/// What to do about a plugin that ends the process that reads it.
+pub(crate) const CRASHED_HINT: &str = "no honest plugin does that; build it with another version of its toolchain";
+
 /// A name as a shell takes it. Names have no quotes.
 pub(super) fn shell(name: &TaskName) -> Cow<'_, str> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/".contains(c);
@@ -123,6 +126,7 @@ fn plugin(error: &PluginError) -> (ErrorCode, Option<String>) {
     let hint = |text: &str| Some(text.to_owned());
     match error {
         PluginError::Invalid { hint, .. } => (ErrorCode::PluginInvalid, hint.clone()),
+        PluginError::Crashed(_) => (ErrorCode::PluginInvalid, hint(CRASHED_HINT)),
         PluginError::TooLarge { .. } => {
             (ErrorCode::TooLarge, hint("build it with optimisation for size, and strip its debug information"))
         }

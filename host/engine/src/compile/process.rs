@@ -199,10 +199,7 @@ async fn read_last_words(mut pipe: impl AsyncRead + Unpin) -> String {
 /// Why a child did not end well: which limit it was, or else who is to blame.
 fn died(order: &Order, status: ExitStatus, last_words: &str) -> PluginError {
     let task = order.task;
-    let crashed = |how: &str| PluginError::Invalid {
-        message: format!("the compiler crashed on it: {how}"),
-        hint: Some("no honest plugin does that; build it with another version of its toolchain".to_owned()),
-    };
+    let crashed = |how: &str| PluginError::Crashed(how.to_owned());
     let signal = status.signal().and_then(Signal::from_named_raw);
     if signal == Some(Signal::XCPU) {
         let limit = format!("{} of processor time", seconds(order.limits.cpu));
