@@ -35,7 +35,7 @@ pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Inst
     let secrets = match &job.setup.spec.grants().secrets[..] {
         [] => None,
         _ => match Box::pin(Secrets::read(&job.setup)).await {
-            Ok(secrets) => secrets,
+            Ok(secrets) => Some(secrets),
             Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
         },
     };
@@ -213,6 +213,6 @@ fn keep(job: &Arc<JobInner>, mut store: Store<State>, live: Live, place: Place) 
     if is_wanted || store.data_mut().handles() > most_handles || !place.room().kept.make_room() {
         return;
     }
-    store.data().end();
+    store.data_mut().end();
     job.keep(store, live, place);
 }

@@ -12,10 +12,9 @@ use tokio::task::JoinError;
 
 use crate::budget::Budget;
 use crate::grant::http::Tls;
+use crate::grant::secrets::Secrets;
 use crate::limits::Hits;
 use crate::output::LogRate;
-
-use crate::grant::secrets::Secrets;
 
 /// What all tasks reach of the host, each as far as it is granted.
 pub(crate) struct Services {
@@ -45,9 +44,7 @@ impl Services {
             tls: Tls::default(),
         }
     }
-}
 
-impl Services {
     /// Whether the host itself listens there. Every loopback address is taken for the one that it listens on.
     pub(crate) fn is_own_address(&self, address: IpAddr, port: u16) -> bool {
         let same =
@@ -71,7 +68,7 @@ pub(crate) struct Setup {
     pub(crate) last_secrets: Mutex<Option<Arc<Secrets>>>,
 }
 
-/// The most folders that the host opens and names that it looks up for a task at once, over all its attempts. Each takes a blocking
+/// How often at once the host opens folders, reads secrets and looks up names for a task, over all its attempts. Each takes a blocking
 /// thread, for as long as disks and name servers that do not answer keep it.
 const MAX_BLOCKING_AT_ONCE: usize = 4;
 

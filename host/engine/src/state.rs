@@ -110,8 +110,9 @@ impl State {
     }
 
     /// The attempt has ended, and the instance is kept: a line without an end is not continued.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&mut self) {
         self.granted.output.end();
+        self.reach.end();
     }
 
     /// How many objects of the host the guest holds.

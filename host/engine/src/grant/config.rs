@@ -63,8 +63,8 @@ impl store::Host for State {
 impl State {
     /// Tells the task's log, once an attempt, why a secret has no value; the guest learns only that it has none.
     fn lacking(&mut self, name: &str, why: &str) -> store::Error {
-        let Granted { told, output, .. } = &mut self.granted;
-        if !std::mem::replace(&mut told.secrets, true) {
+        let Granted { told_of_secrets, output, .. } = &mut self.granted;
+        if !std::mem::replace(told_of_secrets, true) {
             output.host_line(&format!("the secret `{name}` can't be read: {why}"));
         }
         store::Error::Upstream(format!("the secret `{name}` can't be read; the task's log says why"))

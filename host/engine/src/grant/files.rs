@@ -59,9 +59,6 @@ pub(crate) fn check(dir: &DirGrant, own_dirs: &[PathBuf]) -> Result<(), GrantFau
 
 /// The beginning of an attempt's world, with the folders that its task is granted.
 pub(crate) async fn granted(setup: &Arc<Setup>) -> wasmtime::Result<WasiCtxBuilder> {
-    if setup.spec.grants().dirs.is_empty() {
-        return Ok(WasiCtx::builder());
-    }
     let granted = Arc::clone(setup);
     let opened = setup.blocking(move || {
         let mut wasi = WasiCtx::builder();

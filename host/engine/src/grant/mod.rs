@@ -33,24 +33,18 @@ pub(crate) struct Granted {
     pub(crate) secrets: Option<Arc<Secrets>>,
     pub(crate) output: Arc<Output>,
     key_values: KeyValues,
-    told: Told,
-}
-
-/// What the task's log was told of already in this attempt.
-#[derive(Default)]
-struct Told {
-    kv: bool,
-    secrets: bool,
+    /// Whether the task's log was told in this attempt that a secret can't be read.
+    told_of_secrets: bool,
 }
 
 impl Granted {
     pub(crate) fn new(task: TaskId, setup: Arc<Setup>, secrets: Option<Arc<Secrets>>, output: Arc<Output>) -> Self {
-        Self { task, setup, secrets, output, key_values: KeyValues::default(), told: Told::default() }
+        Self { task, setup, secrets, output, key_values: KeyValues::default(), told_of_secrets: false }
     }
 
     /// The next attempt of a kept instance begins, with the same grants and secrets.
     pub(crate) fn begin_again(&mut self, log: &Arc<TaskLog>) {
-        self.told = Told::default();
+        self.told_of_secrets = false;
         self.output.begin_again(log);
     }
 
@@ -59,13 +53,6 @@ impl Granted {
         match (&self.secrets, secrets) {
             (Some(own), Some(secrets)) => Arc::ptr_eq(own, secrets),
             (own, secrets) => own.is_none() && secrets.is_none(),
-        }
-    }
-
-    /// Tells the task's log, once an attempt, what the guest was denied and how to allow it.
-    fn denied(&mut self, told: impl FnOnce(&mut Told) -> &mut bool, what: &str, flag: &str) {
-        if !std::mem::replace(told(&mut self.told), true) {
-            self.output.host_line(&format!("denied: {what}; allow it with {flag}"));
         }
     }
 }

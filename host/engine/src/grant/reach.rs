@@ -106,10 +106,14 @@ impl Reach {
         self.limit_hit().filter(|limit| *limit == Limit::ResponseBytes)
     }
 
+    /// The attempt has ended, and its instance is kept.
+    pub(crate) fn end(&mut self) {
+        self.tell_what_was_empty();
+        (self.asked_for_dirs, self.asked_for_env) = (false, false);
+    }
+
     /// The next attempt of a kept instance begins, with the same grants.
     pub(crate) fn begin_again(&mut self) {
-        self.tell_what_was_empty();
-        (self.asked_for_dirs, self.asked_for_env, self.succeeded) = (false, false, false);
         self.denials.begin_again();
         if let Some(net) = &self.net {
             net.begin_again();
@@ -124,15 +128,7 @@ impl Reach {
             Err(broken) => matches!(broken.error().downcast_ref(), Some(I32Exit(0))),
         };
     }
-}
 
-impl Drop for Reach {
-    fn drop(&mut self) {
-        self.tell_what_was_empty();
-    }
-}
-
-impl Reach {
     fn tell_what_was_empty(&self) {
         if self.succeeded {
             return;
@@ -147,6 +143,12 @@ impl Reach {
             }
         };
         self.tell(|| line.to_owned());
+    }
+}
+
+impl Drop for Reach {
+    fn drop(&mut self) {
+        self.tell_what_was_empty();
     }
 }
 

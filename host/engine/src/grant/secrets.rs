@@ -31,13 +31,10 @@ pub(crate) enum SecretsError {
 }
 
 impl Secrets {
-    /// Reads the secrets that a task is granted, as they are now; `None` if it is granted none. Off the worker's thread.
-    pub(crate) async fn read(setup: &Arc<Setup>) -> Result<Option<Arc<Self>>, SecretsError> {
-        if setup.spec.grants().secrets.is_empty() {
-            return Ok(None);
-        }
-        let setup = Arc::clone(setup);
-        tokio::task::spawn_blocking(move || Self::read_now(&setup).map(Some)).await?
+    /// Reads the secrets that a task is granted, as they are now. Off the worker's thread, when it is the task's turn.
+    pub(crate) async fn read(setup: &Arc<Setup>) -> Result<Arc<Self>, SecretsError> {
+        let granted = Arc::clone(setup);
+        setup.blocking(move || Self::read_now(&granted)).await?
     }
 
     fn read_now(setup: &Setup) -> Result<Arc<Self>, SecretsError> {

@@ -333,3 +333,29 @@ async fn a_log_line_keeps_its_level_and_several_lines_are_several() {
         ]
     );
 }
+
+#[tokio::test]
+async fn a_secret_that_is_asked_for_as_a_host_is_hidden_in_what_is_denied() {
+    let safe = Arc::new(Safe::default());
+    safe.put("pw", "hunter2.example");
+    let host = Host::with_secrets(safe);
+    let mut task = Task::reach(&["look-up", "hunter2.example"]);
+    task.patch.grants = Some(Some(GrantsText { secrets: vec!["pw".to_owned()], ..GrantsText::default() }));
+    let (_, lines) = host.run(&task).await;
+    assert!(lines.iter().any(|line| line.text.starts_with("denied: looking up ***")), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.text.contains("hunter2")), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_kept_instance_is_made_anew_when_a_secret_has_changed() {
+    const PROBE: &[u8] = include_bytes!("../../../../tests/guests/probe/probe.wasm");
+    let safe = safe();
+    let host = Host::with_secrets(Arc::clone(&safe) as Arc<dyn SecretSource>);
+    let mut task = Task::of(PROBE).args(&["calls"]).keep();
+    task.patch.grants = Some(Some(GrantsText { secrets: vec!["pw".to_owned()], ..GrantsText::default() }));
+    let job = host.prepare(&task).await.expect("a plugin that this host runs");
+    let calls = async || host.start_job(&job, &task, 1).run.await.result.expect("a number");
+    assert_eq!((&*calls().await, &*calls().await), ("1", "2"));
+    safe.put("pw", "another value");
+    assert_eq!(&*calls().await, "1");
+}

@@ -233,3 +233,14 @@ async fn nothing_of_one_run_is_visible_to_the_next_unless_it_is_kept() {
     }
     assert_eq!(host.engine.stats().kept_instances, 0);
 }
+
+#[tokio::test]
+async fn what_a_kept_guest_lacked_is_told_when_its_run_has_failed() {
+    let host = Host::new();
+    let task = Task::reach(&["dirs", "fail"]).keep();
+    let job = host.prepare(&task).await.expect("a plugin that this host runs");
+    let started = host.start_job(&job, &task, 1);
+    assert_eq!(started.run.await.outcome, Outcome::Error);
+    let told = started.log.tail(0, usize::MAX);
+    assert!(told.iter().any(|line| line.text.starts_with("the plugin asked for folders and has none")), "{told:?}");
+}

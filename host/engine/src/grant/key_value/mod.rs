@@ -96,7 +96,7 @@ pub(crate) fn add_to_linker(linker: &mut wasmtime::component::Linker<State>) -> 
 impl State {
     fn kv_open(&mut self, name: &str) -> Result<Resource<Bucket>, Fault> {
         if !self.granted.setup.spec.grants().kv {
-            self.granted.denied(|told| &mut told.kv, "a store of keys and values", "--kv");
+            self.reach.tell(|| "denied: a store of keys and values; allow it with --kv".to_owned());
             return Err(Fault::AccessDenied);
         }
         if !OWN_STORE.contains(&name) {
