@@ -4,6 +4,7 @@
 //! [`ports`]. The rules are in [`mod@unit`], a state machine without I/O; `worker` drives many of them on one thread;
 //! [`supervisor`] is the door for everybody else.
 
+pub mod alarm;
 pub mod events;
 pub mod key_value;
 pub mod label;

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use crate::alarm::SystemAlarm;
 use crate::log::{LogChunk, TaskLog};
 use crate::name::TaskName;
 use crate::outcome::{Counts, Outcome, Reason, RunId, RunKey, RunRecord, RunReport, TaskId, Trigger};
@@ -23,9 +24,20 @@ use crate::time::Time;
 /// A future in a box that any thread may drive.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-/// What time it is. Sleeping is tokio's, whose clock tests pause.
+/// What time it is, and the means to wait for another.
 pub trait Clock: Clone + Send + Sync + 'static {
+    type Alarm: Alarm;
+
     fn now(&self) -> Time;
+
+    /// Made inside the runtime that waits by it.
+    fn alarm(&self) -> Self::Alarm;
+}
+
+/// Waits for times, one at a time.
+pub trait Alarm {
+    /// Comes back when it is this time, and perhaps earlier, when the clock was set, say: who waits looks at it again.
+    fn until(&mut self, time: Time) -> impl Future<Output = ()>;
 }
 
 /// The system's wall clock.
@@ -33,6 +45,12 @@ pub trait Clock: Clone + Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
+    type Alarm = SystemAlarm;
+
+    fn alarm(&self) -> SystemAlarm {
+        SystemAlarm::new()
+    }
+
     fn now(&self) -> Time {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Time::default().saturating_add(since_epoch)

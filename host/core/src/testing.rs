@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::alarm::MAX_SLEEP;
 use crate::log::{LogChunk, Stream};
 use crate::outcome::{Outcome, RunId, RunKey, RunRecord, RunReport, TaskId};
 use crate::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
@@ -30,8 +31,21 @@ impl TestClock {
 }
 
 impl Clock for TestClock {
+    type Alarm = Self;
+
+    fn alarm(&self) -> Self {
+        *self
+    }
+
     fn now(&self) -> Time {
         START.saturating_add(self.0.elapsed())
+    }
+}
+
+/// By tokio's timer, which tests pause.
+impl Alarm for TestClock {
+    async fn until(&mut self, time: Time) {
+        tokio::time::sleep(time.since(self.now()).min(MAX_SLEEP)).await;
     }
 }
 

@@ -42,7 +42,7 @@ pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Inst
     let turn = Turn { attempt, deadline, probe, secrets };
     // One that was made with other secrets would go on with them.
     if let Some(idle) = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(turn.secrets.as_ref())) {
-        return Box::pin(call_again(&job, idle, &turn)).await;
+        return Box::pin(call_again(&job, *idle, &turn)).await;
     }
     match call_fresh(&job, &job.loaded, &turn).await {
         Some(report) => report,

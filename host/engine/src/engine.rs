@@ -27,7 +27,7 @@ use crate::pool::{Engines, Kind, MAX_OVERFLOW_INSTANCES};
 use crate::program::{Program, Programs};
 use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
-use crate::setup::{Services, Setup};
+use crate::setup::{Bounds, Services, Setup};
 use crate::wit::{self, v0_1_0};
 
 /// How many workers share a slow lane: what is slow gets at most half of the machine.
@@ -100,12 +100,13 @@ impl WasmEngine {
             services: Arc::new(Services {
                 key_values: config.key_values,
                 secrets: config.secrets,
-                ceilings: config.ceilings,
                 own_dirs: config.own_dirs,
                 own_addresses: config.own_addresses,
                 budget: Budget::new(config.memory_budget_bytes, workers, kept),
                 hits: Hits::default(),
                 tls: Tls::default(),
+                bounds: Arc::new(Bounds::of_most_tasks(&config.ceilings)),
+                ceilings: config.ceilings,
             }),
         };
         Ok(Self { shared: Arc::new(shared), beats, slow_lanes, slots: engines.slots })

@@ -234,7 +234,7 @@ pub(crate) struct LogRate(Mutex<Minute>);
 struct Minute {
     began: Option<Instant>,
     bytes: u64,
-    lines: u64,
+    lines: u32,
     dropped: bool,
 }
 
@@ -257,8 +257,8 @@ impl LogRate {
             return Rated::Dropped;
         }
         minute.bytes += bytes;
-        minute.lines += 1;
-        let used = [(Limit::LogBytesPerMinute, minute.bytes), (Limit::LogLinesPerMinute, minute.lines)];
+        minute.lines = minute.lines.saturating_add(1);
+        let used = [(Limit::LogBytesPerMinute, minute.bytes), (Limit::LogLinesPerMinute, minute.lines.into())];
         let over = used.into_iter().find(|(limit, used)| *used > bounds.of(*limit));
         minute.dropped = over.is_some();
         over.map_or(Rated::Kept, |(limit, _)| Rated::First(limit))

@@ -56,8 +56,9 @@ pub(crate) struct JobInner {
     pub(crate) loaded: Arc<Loaded>,
     pub(crate) setup: Arc<Setup>,
     lane: LaneHint,
-    /// The instance that is kept for the next run; locked for moments, and contended only by who takes it away.
-    idle: Mutex<Option<Idle>>,
+    /// The instance that is kept for the next run; locked for moments, and contended only by who takes it away. In a box, since most
+    /// tasks keep none.
+    idle: Mutex<Option<Box<Idle>>>,
 }
 
 impl Job {
@@ -69,12 +70,12 @@ impl Job {
 
 impl JobInner {
     /// Takes the instance that is kept, for a run.
-    pub(crate) fn take_idle(&self) -> Option<Idle> {
+    pub(crate) fn take_idle(&self) -> Option<Box<Idle>> {
         self.lock_idle().take()
     }
 
     /// Takes it away, if it is the one that is meant.
-    pub(crate) fn take_idle_if(&self, is_meant: impl FnOnce(&Idle) -> bool) -> Option<Idle> {
+    pub(crate) fn take_idle_if(&self, is_meant: impl FnOnce(&Idle) -> bool) -> Option<Box<Idle>> {
         self.lock_idle().take_if(|idle| is_meant(idle))
     }
 
@@ -83,7 +84,7 @@ impl JobInner {
         let mut idle = self.lock_idle();
         if idle.is_none() {
             let listed = place.room().kept.list(self);
-            *idle = Some(Idle { store, live, place, listed });
+            *idle = Some(Box::new(Idle { store, live, place, listed }));
         } else {
             drop(idle);
             // Before its place is given back.
@@ -91,7 +92,7 @@ impl JobInner {
         }
     }
 
-    fn lock_idle(&self) -> MutexGuard<'_, Option<Idle>> {
+    fn lock_idle(&self) -> MutexGuard<'_, Option<Box<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

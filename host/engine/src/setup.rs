@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
+use taskhost_core::name::TaskName;
 use taskhost_core::ports::{NoSecrets, SecretSource};
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
 use tokio::sync::Semaphore;
@@ -28,6 +29,8 @@ pub(crate) struct Services {
     pub(crate) budget: Budget,
     pub(crate) hits: Hits,
     pub(crate) tls: Tls,
+    /// Those of tasks that ask for no limits of their own: most, so they share one table.
+    pub(crate) bounds: Arc<Bounds>,
 }
 
 impl Services {
@@ -42,6 +45,7 @@ impl Services {
             budget: Budget::new(memory_budget_bytes, 1, Vec::new()),
             hits: Hits::default(),
             tls: Tls::default(),
+            bounds: Arc::new(Bounds::of_most_tasks(&Ceilings::default())),
         }
     }
 
@@ -56,16 +60,28 @@ impl Services {
 /// A task as its attempts need it.
 pub(crate) struct Setup {
     pub(crate) spec: Arc<TaskSpec>,
-    pub(crate) bounds: Bounds,
+    pub(crate) bounds: Arc<Bounds>,
     /// What was written to its log of late.
     pub(crate) log_rate: LogRate,
     pub(crate) services: Arc<Services>,
     /// The worker that runs it.
     pub(crate) worker: usize,
-    /// Turns to block on its behalf; made when the first is taken.
-    turns: OnceLock<Arc<Semaphore>>,
+    /// What only tasks have that are granted something; made when it is first needed.
+    waits: OnceLock<Box<Waits>>,
+}
+
+/// What the attempts of a task share that have the host wait for something.
+struct Waits {
+    /// Turns to block on its behalf.
+    turns: Arc<Semaphore>,
     /// As the last attempt had them. Locked for a comparison, by threads that may block.
-    pub(crate) last_secrets: Mutex<Option<Arc<Secrets>>>,
+    last_secrets: Mutex<Option<Arc<Secrets>>>,
+}
+
+impl Default for Waits {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(MAX_BLOCKING_AT_ONCE)), last_secrets: Mutex::default() }
+    }
 }
 
 /// How often at once the host opens folders, reads secrets and looks up names for a task, over all its attempts. Each takes a blocking
@@ -74,16 +90,18 @@ const MAX_BLOCKING_AT_ONCE: usize = 4;
 
 impl Setup {
     pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>, worker: usize) -> Self {
-        let bounds = Bounds(LIMITS.map(|rule| services.ceilings.limit(&spec, rule.limit).unwrap_or(u64::MAX)));
-        Self {
-            spec,
-            bounds,
-            log_rate: LogRate::default(),
-            services,
-            worker,
-            turns: OnceLock::new(),
-            last_secrets: Mutex::default(),
-        }
+        let own = Bounds::of_task(&spec, &services.ceilings);
+        let bounds = if own == *services.bounds { Arc::clone(&services.bounds) } else { Arc::new(own) };
+        Self { spec, bounds, log_rate: LogRate::default(), services, worker, waits: OnceLock::new() }
+    }
+
+    fn waits(&self) -> &Waits {
+        self.waits.get_or_init(Box::default)
+    }
+
+    /// The secrets as the last attempt had them.
+    pub(crate) fn last_secrets(&self) -> &Mutex<Option<Arc<Secrets>>> {
+        &self.waits().last_secrets
     }
 
     /// Does something that blocks, when it is the task's turn. The turn is over when that is done, though the attempt may be gone.
@@ -91,9 +109,8 @@ impl Setup {
         &self,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, JoinError> {
-        let turns = self.turns.get_or_init(|| Arc::new(Semaphore::new(MAX_BLOCKING_AT_ONCE)));
         // Nobody closes the semaphore.
-        let turn = Arc::clone(turns).acquire_owned().await.ok();
+        let turn = Arc::clone(&self.waits().turns).acquire_owned().await.ok();
         let work = move || {
             let _turn = turn;
             work()
@@ -103,9 +120,21 @@ impl Setup {
 }
 
 /// Every limit in force for a task; `u64::MAX` for none.
+#[derive(PartialEq, Eq)]
 pub(crate) struct Bounds([u64; LIMITS.len()]);
 
 impl Bounds {
+    /// Those in force for a task without limits of its own.
+    pub(crate) fn of_most_tasks(ceilings: &Ceilings) -> Self {
+        let name = TaskName::new("any").expect("it is a name");
+        Self::of_task(&TaskSpec::new(name), ceilings)
+    }
+
+    /// Those in force for a task.
+    fn of_task(spec: &TaskSpec, ceilings: &Ceilings) -> Self {
+        Self(LIMITS.map(|rule| ceilings.limit(spec, rule.limit).unwrap_or(u64::MAX)))
+    }
+
     pub(crate) fn of(&self, limit: Limit) -> u64 {
         self.0[limit as usize]
     }

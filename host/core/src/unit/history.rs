@@ -52,6 +52,7 @@ impl History {
             self.unwritten.push(closed.clone());
         }
         self.make_room();
+        self.last_runs.reserve_exact(1);
         self.last_runs.push_back(record.clone());
     }
 

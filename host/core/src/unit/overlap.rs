@@ -100,6 +100,8 @@ impl Unit {
         let noted = planned.is_none_or(|(_, slow)| slow);
         let key = run.key;
         self.rested_since = None;
+        // Most tasks never have more than one.
+        self.running.reserve_exact(1);
         self.running.push(Running {
             key,
             reason: run.reason,

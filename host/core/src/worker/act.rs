@@ -1,12 +1,11 @@
 //! Steps of units' state machines, and what follows from them. The tick path is here.
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use futures_util::FutureExt;
 
-use super::{InFlight, Timer, TimerKind, Wish, Worker};
+use super::{InFlight, Wish, Worker};
 use crate::events::{Event, EventKind};
 use crate::outcome::{Outcome, RunKey, RunRecord, RunReport};
 use crate::ports::{Attempt, Clock, Runner};
@@ -113,12 +112,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     pub(super) fn wake_at(&mut self, index: u32, at: Option<Time>) {
         let Some(slot) = self.slots[index as usize].as_mut() else { return };
-        self.wakes += 1;
-        slot.wake = self.wakes;
-        if let Some(at) = at {
-            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Wake(self.wakes) }));
-            self.clear_stale_timers();
-        }
+        slot.wake = self.timers.wake(index, at);
+        let slots = &self.slots;
+        self.timers.clear_stale(slots.len(), |index| slots[index as usize].as_ref().map(|slot| slot.wake));
     }
 
     fn cancel_run(&mut self, index: u32, key: RunKey) {
@@ -126,7 +122,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         if !control.is_cancelled() {
             control.cancel();
             let at = self.clock.now().saturating_add(self.shared.cancel_grace);
-            self.timers.push(Reverse(Timer { at, slot: index, kind: TimerKind::Stop(key) }));
+            self.timers.stop(index, key, at);
         }
     }
 

@@ -46,7 +46,7 @@ pub(crate) struct Slot<J> {
     /// Runs whose start was noted and that have ended, to be told to the store.
     pub(super) ended: Vec<RunKey>,
     /// The number of the wake-up that is meant; earlier ones are stale.
-    pub(super) wake: u64,
+    pub(super) wake: u32,
     pub(super) dirty: bool,
     /// Who waits for the end of which run.
     pub(super) run_waiters: Vec<(RunKey, oneshot::Sender<Run>)>,
@@ -72,6 +72,8 @@ impl<J> Slot<J> {
     pub(super) fn admit(&mut self, key: RunKey) {
         if self.control(key).is_none() {
             let control = self.spare_control.take().unwrap_or_default();
+            // Most tasks never have more than one.
+            self.controls.reserve_exact(1);
             self.controls.push((key, control));
         }
     }

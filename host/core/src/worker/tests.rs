@@ -214,7 +214,7 @@ fn timers_of_tasks_that_are_gone_do_not_pile_up() {
             bench.ask(|worker| worker.delete(&TaskName::new("a").expect("a name"), true, gone)).await;
             is_gone.await.expect("it goes");
         }
-        assert!(bench.ask(|worker| worker.timers.len()).await <= STALE_TIMERS + 3);
+        assert!(bench.ask(|worker| worker.timers.len()).await <= super::timers::STALE_TIMERS + 3);
     });
 }
 

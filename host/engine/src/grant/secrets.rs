@@ -51,7 +51,7 @@ impl Secrets {
             values.insert(name.clone(), value);
         }
         // Secrets change rarely, and finding them is prepared once for all attempts until then.
-        let mut last = setup.last_secrets.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = setup.last_secrets().lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(last) = last.as_ref().filter(|last| last.values == values) {
             return Ok(Arc::clone(last));
         }

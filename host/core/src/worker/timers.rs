@@ -1,0 +1,99 @@
+//! What a worker has to do at which time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::outcome::RunKey;
+use crate::time::Time;
+
+/// How many timers that mean nothing any more are kept, beyond one for each task, before they are cleared away.
+pub(super) const STALE_TIMERS: usize = 1024;
+
+/// The timers of a worker, in two heaps: each task has a wake-up, so that those are to be small, and few have a stop.
+#[derive(Default)]
+pub(super) struct Timers {
+    wakes: BinaryHeap<Reverse<Wake>>,
+    stops: BinaryHeap<Reverse<Stop>>,
+    /// Counts wake-ups asked for, over all units, so that no two of late have the same number.
+    count: u32,
+}
+
+/// Ordered by time, so that the heap's top is due first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Wake {
+    at: Time,
+    slot: u32,
+    number: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Stop {
+    at: Time,
+    slot: u32,
+    key: RunKey,
+}
+
+/// What has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// The wake-up of a unit with this number.
+    Wake { slot: u32, number: u32 },
+    /// The hard stop of a run.
+    Stop { slot: u32, key: RunKey },
+}
+
+impl Timers {
+    /// The number of the next wake-up of a unit, which makes earlier ones stale; with `at`, sets a timer for it. Should a number come
+    /// again after four milliards and meet a timer that is still there, a unit is woken for nothing.
+    pub(super) fn wake(&mut self, slot: u32, at: Option<Time>) -> u32 {
+        self.count = self.count.wrapping_add(1);
+        self.wakes.extend(at.map(|at| Reverse(Wake { at, slot, number: self.count })));
+        self.count
+    }
+
+    /// Sets a timer for the hard stop of a run.
+    pub(super) fn stop(&mut self, slot: u32, key: RunKey, at: Time) {
+        self.stops.push(Reverse(Stop { at, slot, key }));
+    }
+
+    /// When the first one comes.
+    pub(super) fn next(&self) -> Option<Time> {
+        let wake = self.wakes.peek().map(|Reverse(wake)| wake.at);
+        let stop = self.stops.peek().map(|Reverse(stop)| stop.at);
+        [wake, stop].into_iter().flatten().min()
+    }
+
+    /// Takes out the first one, if it has come: of a wake-up by `wakes_until`, of a stop by `now`.
+    pub(super) fn pop(&mut self, now: Time, wakes_until: Time) -> Option<Due> {
+        if let Some(&Reverse(Stop { at, slot, key })) = self.stops.peek()
+            && at <= now
+        {
+            self.stops.pop();
+            return Some(Due::Stop { slot, key });
+        }
+        let &Reverse(Wake { at, slot, number }) = self.wakes.peek()?;
+        (at <= now.min(wakes_until)).then(|| {
+            self.wakes.pop();
+            Due::Wake { slot, number }
+        })
+    }
+
+    /// How many have come and were not taken.
+    pub(super) fn due(&self, now: Time) -> usize {
+        let wakes = self.wakes.iter().filter(|Reverse(wake)| wake.at <= now).count();
+        wakes + self.stops.iter().filter(|Reverse(stop)| stop.at <= now).count()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.wakes.len() + self.stops.len()
+    }
+
+    /// Clears away what is stale, if there is much of it beyond one timer for each of so many tasks: edits and deletes leave timers
+    /// behind whose time may be years away. `meant` is the number of the wake-up that a unit waits for, if it is there.
+    pub(super) fn clear_stale(&mut self, tasks: usize, meant: impl Fn(u32) -> Option<u32>) {
+        if self.len() > 2 * tasks + STALE_TIMERS {
+            self.wakes.retain(|Reverse(wake)| meant(wake.slot) == Some(wake.number));
+            self.stops.retain(|Reverse(stop)| meant(stop.slot).is_some());
+        }
+    }
+}
