@@ -7,6 +7,7 @@
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
@@ -73,8 +74,12 @@ impl Timer {
     async fn until(&mut self, time: Time) -> std::io::Result<()> {
         if self.set != Some(time) {
             let at = Itimerspec { it_interval: Timespec { tv_sec: 0, tv_nsec: 0 }, it_value: timespec(time) };
-            timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &at)?;
-            self.set = Some(time);
+            match timerfd_settime(&self.fd, TimerfdTimerFlags::ABSTIME | TimerfdTimerFlags::CANCEL_ON_SET, &at) {
+                Ok(_) => self.set = Some(time),
+                // The clock was set since the last time: who waits looks at it first.
+                Err(Errno::CANCELED) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
         }
         // What it went off for before it was set again has been forgotten by the kernel, and perhaps not by tokio: then this comes back too
         // early, once, and is called again.

@@ -241,7 +241,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     /// When there is something to do.
     fn next_look(&self, next_catch_up: Option<Time>) -> Option<Time> {
         let next = self.timers.next().map(|at| {
-            let rested = self.last_due.saturating_add(MIN_REST);
+            // Whatever it was before, if the clock was set back.
+            let rested = self.last_due.min(self.last_now).saturating_add(MIN_REST);
             // What is due and was not fired waits for the claim to be extended.
             let claimed = Some(at)
                 .filter(|at| *at > self.shared.claims.until())

@@ -7,7 +7,7 @@ use taskhost_core::outcome::{MAX_DETAIL_BYTES, Outcome, RunReport};
 use taskhost_core::ports::Attempt;
 use taskhost_core::spec::{InstancePolicy, Limit};
 use wasmtime::{PoolConcurrencyLimitError, Store};
-use wasmtime_wasi::{WasiCtx, WasiCtxBuilder};
+use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::budget::Held;
 use crate::grant::files;
@@ -83,15 +83,15 @@ async fn call_fresh(job: &Arc<JobInner>, loaded: &Loaded, turn: &Turn) -> Option
         let detail = format!("its first memory is too much: {}", job.setup.services.budget.used_up());
         return Some(RunReport::of(Outcome::HostError).with_detail(&detail));
     };
-    let wasi = match &job.setup.spec.grants().dirs[..] {
-        [] => WasiCtx::builder(),
+    let folders = match &job.setup.spec.grants().dirs[..] {
+        [] => None,
         _ => match Box::pin(files::granted(&job.setup)).await {
-            Ok(wasi) => wasi,
+            Ok(folders) => Some(Box::new(folders)),
             Err(error) => return Some(RunReport::of(Outcome::HostError).with_detail(&format!("{error:#}"))),
         },
     };
     let place = loaded.room.take()?;
-    let (ended, store, live) = enter(loaded, &job.setup, held, wasi, turn).await;
+    let (ended, store, live) = enter(loaded, &job.setup, held, folders, turn).await;
     if is_full(&ended) {
         // What is kept may have more than its share of the pool.
         loaded.room.kept.evict();
@@ -126,10 +126,10 @@ pub(crate) async fn enter(
     loaded: &Loaded,
     setup: &Arc<Setup>,
     held: Held,
-    wasi: WasiCtxBuilder,
+    folders: Option<Box<WasiCtxBuilder>>,
     turn: &Turn,
 ) -> (Ended, Store<State>, Option<Live>) {
-    let mut store = store(&loaded.engine, setup, held, wasi, turn);
+    let mut store = store(&loaded.engine, setup, held, folders, turn);
     let live = match loaded.entry.instantiate(&mut store).await {
         Ok(live) => live,
         Err(error) => return (ended(Err(Broken::Instance(error)), &mut store, turn), store, None),

@@ -14,8 +14,6 @@ use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
 use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
 
-use wasmtime_wasi::WasiCtx;
-
 use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
 use crate::artefact::Artefact;
@@ -110,7 +108,7 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
                     probe: Probe::new(now),
                     secrets: None,
                 };
-                let (ended, ..) = enter(loaded, &setup, Held::none(&setup), WasiCtx::builder(), &turn).await;
+                let (ended, ..) = enter(loaded, &setup, Held::none(&setup), None, &turn).await;
                 check(&report(ended))?;
             }
             attempts += BATCH;

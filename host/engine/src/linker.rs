@@ -33,13 +33,14 @@ impl Linked {
         grant::env::add_to_linker(&mut components)?;
         grant::files::add_to_linker(&mut components)?;
         grant::net::add_to_linker(&mut components)?;
+        grant::stdio::add_to_linker(&mut components)?;
         components.allow_shadowing(false);
         grant::config::add_to_linker(&mut components)?;
         grant::key_value::add_to_linker(&mut components)?;
         grant::logging::add_to_linker(&mut components)?;
 
         let mut modules = wasmtime::Linker::new(&engine);
-        wasmtime_wasi::p1::add_to_linker_async(&mut modules, |state: &mut State| &mut state.wasi)?;
+        wasmtime_wasi::p1::add_to_linker_async(&mut modules, State::preview1)?;
         // wasmtime's own makes a trap of exit codes from 126 up; a shell's programs use them.
         modules.allow_shadowing(true);
         modules.func_wrap(PREVIEW1, "proc_exit", |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) })?;

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use taskhost_core::ports::RunControl;
 use taskhost_core::spec::Limit;
+use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
@@ -21,8 +22,9 @@ use crate::setup::Setup;
 
 /// The world of one attempt.
 pub(crate) struct State {
-    /// Serves preview 1 and WASI 0.2 alike.
-    pub(crate) wasi: WasiP1Ctx,
+    wasi: Wasi,
+    /// The objects of the host that a component holds.
+    pub(crate) table: ResourceTable,
     pub(crate) limits: Limits,
     pub(crate) control: Arc<RunControl>,
     pub(crate) deadline: Instant,
@@ -30,6 +32,14 @@ pub(crate) struct State {
     pub(crate) reach: Reach,
     pub(crate) granted: Granted,
     probe: Arc<Probe>,
+}
+
+/// wasmtime's own of WASI, for preview 1 and WASI 0.2 alike. It takes some twenty allocations and random numbers, and many guests
+/// never ask for more than their output and the clock of their tick.
+enum Wasi {
+    /// With the folders of the task, if it has any.
+    Unmade(Option<Box<WasiCtxBuilder>>),
+    Made(Box<WasiP1Ctx>),
 }
 
 /// Why the epoch stopped a guest: somebody stopped the run.
@@ -42,21 +52,18 @@ pub(crate) fn store(
     engine: &Engine,
     setup: &Arc<Setup>,
     held: Held,
-    mut wasi: WasiCtxBuilder,
+    folders: Option<Box<WasiCtxBuilder>>,
     turn: &Turn,
 ) -> Store<State> {
     let Turn { attempt, deadline, probe, secrets } = turn;
     let output = Output::new(setup, &attempt.log, secrets.clone());
     let reach = Reach::new(Arc::clone(setup), Arc::clone(&output));
-    wasi.arg(attempt.task.as_str())
-        .args(&setup.spec.args)
-        .stdout(output.stdout())
-        .stderr(output.stderr())
-        .max_random_size(MAX_RANDOM_BYTES);
-    env::give(&mut wasi, &setup.spec);
-    net::give(&mut wasi, &reach);
-    let mut state = State {
-        wasi: wasi.build_p1(),
+    let handles = setup.bounds.count(Limit::Handles);
+    let mut table = ResourceTable::new();
+    table.set_max_capacity(handles);
+    let state = State {
+        wasi: Wasi::Unmade(folders),
+        table,
         limits: Limits::new(held),
         control: Arc::clone(&attempt.control),
         deadline: *deadline,
@@ -64,8 +71,6 @@ pub(crate) fn store(
         granted: Granted::new(attempt.run_id.task, Arc::clone(setup), secrets.clone(), output),
         probe: Arc::clone(probe),
     };
-    let handles = setup.bounds.count(Limit::Handles);
-    state.wasi.ctx().table.set_max_capacity(handles);
     let mut store = Store::new(engine, state);
     store.limiter(|state| &mut state.limits);
     store.set_hostcall_fuel(MAX_HOSTCALL_BYTES);
@@ -115,9 +120,31 @@ impl State {
         self.reach.end();
     }
 
-    /// How many objects of the host the guest holds.
+    /// How many objects of the host the guest holds, which is a component.
     pub(crate) fn handles(&mut self) -> usize {
-        self.wasi.ctx().table.iter_mut().count()
+        self.table.iter_mut().count()
+    }
+
+    /// What wasmtime's functions of preview 1 work on.
+    pub(crate) fn preview1(&mut self) -> &mut WasiP1Ctx {
+        if let Wasi::Unmade(folders) = &mut self.wasi {
+            let mut wasi = folders.take().unwrap_or_default();
+            let Granted { setup, output, .. } = &self.granted;
+            wasi.arg(setup.spec.name.as_str())
+                .args(&setup.spec.args)
+                .stdout(output.stdout())
+                .stderr(output.stderr())
+                .max_random_size(MAX_RANDOM_BYTES);
+            env::give(&mut wasi, &setup.spec);
+            net::give(&mut wasi, &self.reach);
+            let mut wasi = wasi.build_p1();
+            wasi.ctx().table.set_max_capacity(setup.bounds.count(Limit::Handles));
+            self.wasi = Wasi::Made(Box::new(wasi));
+        }
+        match &mut self.wasi {
+            Wasi::Made(wasi) => wasi,
+            Wasi::Unmade(_) => unreachable!("it was made just now"),
+        }
     }
 
     /// The guest is entered now.
@@ -128,6 +155,9 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        self.wasi.ctx()
+        // Of two fields, which `preview1` would borrow as one.
+        self.preview1();
+        let Self { wasi: Wasi::Made(wasi), table, .. } = self else { unreachable!("it was made just now") };
+        WasiCtxView { ctx: wasi.ctx().ctx, table }
     }
 }

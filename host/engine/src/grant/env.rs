@@ -34,7 +34,7 @@ pub(crate) fn add_to_preview1_linker(linker: &mut wasmtime::Linker<State>) -> wa
         caller.data_mut().reach.asks_for_env();
         let memory = caller.get_export("memory");
         let (state, mut memory) = enter(&mut caller, memory.as_ref())?;
-        preview1::environ_sizes_get(&mut state.wasi, &mut memory, count, bytes)
+        preview1::environ_sizes_get(state.preview1(), &mut memory, count, bytes)
     })?;
     Ok(())
 }

@@ -254,7 +254,7 @@ pub(crate) fn add_to_preview1_linker(linker: &mut wasmtime::Linker<State>) -> wa
         caller.data_mut().reach.asks_for_dirs();
         let memory = caller.get_export("memory");
         let (state, mut memory) = enter(&mut caller, memory.as_ref())?;
-        preview1::fd_prestat_get(&mut state.wasi, &mut memory, fd, at)
+        preview1::fd_prestat_get(state.preview1(), &mut memory, fd, at)
     })?;
     type Open = (i32, i32, i32, i32, i32, i64, i64, i32, i32);
     linker.func_wrap_async(PREVIEW1, "path_open", |mut caller: Caller<'_, State>, open: Open| {
@@ -273,7 +273,7 @@ pub(crate) fn add_to_preview1_linker(linker: &mut wasmtime::Linker<State>) -> wa
                     Box::new(async move {
                         let memory = caller.get_export("memory");
                         let (state, mut memory) = enter(&mut caller, memory.as_ref())?;
-                        let done = preview1::$name(&mut state.wasi, &mut memory, $($argument),*).await?;
+                        let done = preview1::$name(state.preview1(), &mut memory, $($argument),*).await?;
                         if done == NOT_PERMITTED {
                             tell(&state.reach, Access::Write, None);
                         }
@@ -319,7 +319,7 @@ async fn path_open(
         errno
     };
     let lookup = Lookupflags::from_bits_truncate(follow as u32);
-    let found = state.wasi.path_filestat_get(memory, Fd::from(dir as u32), lookup, text).await;
+    let found = state.preview1().path_filestat_get(memory, Fd::from(dir as u32), lookup, text).await;
     match found {
         Ok(found) if matches!(found.filetype, Filetype::RegularFile | Filetype::Directory | Filetype::SymbolicLink) => {
         }
@@ -335,7 +335,7 @@ async fn path_open(
         },
     }
     let done =
-        preview1::path_open(&mut state.wasi, memory, dir, follow, path, len, open, rights, inheriting, flags, opened)
+        preview1::path_open(state.preview1(), memory, dir, follow, path, len, open, rights, inheriting, flags, opened)
             .await?;
     Ok(refused(&state.reach, memory, done))
 }

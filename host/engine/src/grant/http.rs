@@ -65,7 +65,7 @@ impl Http {
 impl WasiHttpView for State {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
         let Http { context, hooks } = self.reach.http();
-        WasiHttpCtxView { hooks, ctx: context, table: wasmtime_wasi::WasiView::ctx(&mut self.wasi).table }
+        WasiHttpCtxView { hooks, ctx: context, table: &mut self.table }
     }
 }
 

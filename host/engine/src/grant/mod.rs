@@ -12,6 +12,7 @@ mod preview1;
 mod public;
 pub(crate) mod reach;
 pub(crate) mod secrets;
+pub(crate) mod stdio;
 pub(crate) mod wasi_0_3;
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use bytes::Bytes;
 use taskhost_core::spec::{HostMatch, HostPattern, Limit};
 use wasmtime::component::{self, Resource};
 use wasmtime::{Caller, StoreContextMut};
+use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::async_trait;
 use wasmtime_wasi::p1::types::Fd;
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1 as _;
@@ -33,7 +34,6 @@ use wasmtime_wasi::p2::{
     DynInputStream, DynOutputStream, InputStream, Pollable, SocketResult, StreamError, StreamResult,
 };
 use wasmtime_wasi::sockets::{SocketAddrUse, WasiSocketsView};
-use wasmtime_wasi::{WasiCtxBuilder, WasiView};
 
 use crate::grant::preview1::{NO_SOCKET, enter};
 use crate::grant::public::is_public;
@@ -326,7 +326,7 @@ pub(crate) fn add_to_linker(linker: &mut component::Linker<State>) -> wasmtime::
         |mut store: StoreContextMut<'_, State>, (stream,): (Resource<ResolveAddressStream>,)| {
             let state = store.data_mut();
             // One that is no stream traps.
-            state.ctx().table.get(&stream)?;
+            state.table.get(&stream)?;
             let next = state.reach.granted_net().and_then(|net| net.next_answer(stream.rep()));
             Ok::<(Result<Option<IpAddress>, ErrorCode>,), _>((Ok(next.map(IpAddress::from)),))
         },
@@ -340,7 +340,7 @@ pub(crate) fn add_to_linker(linker: &mut component::Linker<State>) -> wasmtime::
             let connected = code(state.sockets().finish_connect(socket))?;
             if let (Ok((input, _)), Some(net)) = (&connected, state.reach.granted_net()) {
                 let net = Arc::clone(net);
-                let stream: &mut DynInputStream = state.ctx().table.get_mut(input)?;
+                let stream: &mut DynInputStream = state.table.get_mut(input)?;
                 let inner = std::mem::replace(stream, Box::new(ClosedInputStream));
                 *stream = Box::new(Counted { inner, net });
             }
@@ -395,7 +395,7 @@ pub(crate) fn add_to_preview1_linker(linker: &mut wasmtime::Linker<State>) -> wa
 async fn no_socket(caller: &mut Caller<'_, State>, fd: i32) -> wasmtime::Result<i32> {
     let memory = caller.get_export("memory");
     let (state, mut memory) = enter(caller, memory.as_ref())?;
-    match state.wasi.fd_fdstat_get(&mut memory, Fd::from(fd as u32)).await {
+    match state.preview1().fd_fdstat_get(&mut memory, Fd::from(fd as u32)).await {
         Ok(_) => Ok(NO_SOCKET),
         Err(error) => Ok(error.downcast()? as i32),
     }

@@ -26,6 +26,6 @@ pub(crate) fn enter<'a>(
         Some(Extern::SharedMemory(memory)) => (caller.data_mut(), GuestMemory::Shared(memory.data())),
         _ => return Err(wasmtime::Error::msg("missing required memory export")),
     };
-    state.wasi.set_hostcall_fuel(fuel);
+    state.preview1().set_hostcall_fuel(fuel);
     Ok((state, memory))
 }

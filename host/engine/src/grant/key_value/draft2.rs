@@ -1,7 +1,6 @@
 //! `wasi:keyvalue@0.2.0-draft2`: `draft` with compare-and-swap, signed counters and cursors of text.
 
 use wasmtime::component::{HasSelf, Linker, Resource};
-use wasmtime_wasi::WasiView;
 
 use crate::state::State;
 
@@ -128,7 +127,7 @@ impl atomics::HostCas for State {
     }
 
     async fn current(&mut self, cas: Resource<Cas>) -> Result<Option<Vec<u8>>, Fault> {
-        let cas: &Cas = self.ctx().table.get(&cas)?;
+        let cas: &Cas = self.table.get(&cas)?;
         Ok(cas.expected.clone().map(Vec::from))
     }
 

@@ -14,7 +14,6 @@ use taskhost_core::key_value::{KeyValueAnswer, KeyValueChange, KeyValueError, MA
 use taskhost_core::ports::StoreError;
 use taskhost_core::spec::Limit;
 use wasmtime::component::{Resource, ResourceTableError};
-use wasmtime_wasi::WasiView;
 
 use crate::state::State;
 
@@ -102,17 +101,17 @@ impl State {
         if !OWN_STORE.contains(&name) {
             return Err(Fault::NoSuchStore);
         }
-        Ok(self.ctx().table.push(Bucket)?)
+        Ok(self.table.push(Bucket)?)
     }
 
     /// A handle that was closed, or is of another kind, is the guest's mistake.
     fn kv_check(&mut self, bucket: &Resource<Bucket>) -> Result<(), Fault> {
-        self.ctx().table.get(bucket)?;
+        self.table.get(bucket)?;
         Ok(())
     }
 
     fn kv_close(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
-        self.ctx().table.delete(bucket)?;
+        self.table.delete(bucket)?;
         Ok(())
     }
 
@@ -193,13 +192,13 @@ impl State {
         if held_bytes > MAX_CAS_BYTES {
             return Err(Fault::Other(format!("the handles of compare-and-swap hold more than {MAX_CAS_BYTES} bytes")));
         }
-        let handle = self.ctx().table.push(cas)?;
+        let handle = self.table.push(cas)?;
         self.granted.key_values.cas_bytes = held_bytes;
         Ok(handle)
     }
 
     fn kv_let_go(&mut self, handle: Resource<Cas>) -> wasmtime::Result<Cas> {
-        let cas = self.ctx().table.delete(handle)?;
+        let cas = self.table.delete(handle)?;
         self.granted.key_values.cas_bytes -= cas.bytes();
         Ok(cas)
     }
