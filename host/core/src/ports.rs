@@ -282,6 +282,10 @@ pub trait Store: Send + Sync + 'static {
     /// Deletes a plugin's row and file. One that is not there is no error. That no task uses it is the caller's matter.
     fn delete_plugin(&self, plugin: Sha256) -> BoxFuture<Result<(), StoreError>>;
 
+    /// How often history was begun anew since the start, because what was there was damaged: patches say nothing without the states
+    /// that went with it.
+    fn histories(&self) -> u64;
+
     /// What is wrong with the store, in words for the operator: files set aside as damaged, a full disk. Empty if nothing is.
     fn faults(&self) -> Vec<String>;
 
@@ -310,6 +314,8 @@ pub struct Loaded {
     pub tasks: Vec<LoadedTask>,
     /// The host's run before this one; `None` if there was none, or its history is lost.
     pub previous: Option<HostRun>,
+    /// Where the journal goes on.
+    pub journal: u64,
 }
 
 /// A task as it was stored.
@@ -426,8 +432,8 @@ impl fmt::Display for Actor {
     }
 }
 
-/// What a task did, as far as it is kept with the task itself: written whole whenever it changed, so that a lost write loses
-/// nothing but itself.
+/// What a task did, as far as it is kept with the task itself: written whole where more changed than a
+/// [`Patch`](crate::patch::Patch) can say, so that a lost write loses nothing but itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct UnitState {
     pub counts: Counts,
@@ -456,6 +462,9 @@ pub struct UnitState {
     pub backfills: u32,
     /// How many records were lost before they were stored.
     pub history_lost: u64,
+    /// The place in the journal up to which this state has what patches say. Stored beside it.
+    #[serde(skip)]
+    pub journal: u64,
 }
 
 impl Default for UnitState {
@@ -475,6 +484,7 @@ impl Default for UnitState {
             failures: 0,
             backfills: 0,
             history_lost: 0,
+            journal: 0,
         }
     }
 }
@@ -531,10 +541,22 @@ pub struct HostRun {
     pub claimed: Time,
 }
 
+/// A stretch of the journal: what patches say that go on from stored states.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Its place: how many bytes of patches there were before it, over all entries.
+    pub start: u64,
+    /// The patches, encoded by [`patch`](crate::patch).
+    pub patches: Bytes,
+}
+
 /// What is written in one go.
 #[derive(Clone, Debug, Default)]
 pub struct HistoryBatch {
     pub states: Vec<(TaskId, UnitState)>,
+    /// Patches of states that were written before, or are in this batch. A state is brought up to date by those of its task that
+    /// stand in the journal after its place.
+    pub journal: Vec<JournalEntry>,
     /// Records that changed or are new. One that is stored with the same `(task, first_due, backfill)` is replaced.
     pub records: Vec<(TaskId, RunRecord)>,
     /// Runs that were noted by [`Store::record_starts`] and have ended, or wait to be tried again.

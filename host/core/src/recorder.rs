@@ -3,11 +3,14 @@
 //! Each second it claims the next stretch of time for fast schedules: their due times may run without being noted one by one, and
 //! after a crash those within the claim count as having run. The claim is durable before any of them runs.
 //!
-//! A store that refuses (a full disk) loses nothing by it at first: states are whole and newer ones replace older ones, records
-//! and log lines wait within their bounds, and all are tried again the next second. Nor does it stop any run: then the claim is
+//! Patches go into the store's journal, after all that they may go on from. Where they stand in it is decided here, so that of a state
+//! and a patch of the same task it is known which of them is newer.
+//!
+//! A store that refuses (a full disk) loses nothing by it at first: states are whole and newer ones replace older ones, records,
+//! patches and log lines wait within their bounds, and all are tried again the next second. Nor does it stop any run: then the claim is
 //! a promise without proof, which the store's faults tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,7 +19,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::log::TaskLog;
 use crate::outcome::{RunKey, RunRecord, TaskId};
-use crate::ports::{Clock, HistoryBatch, HostRun, Store, StoreError, UnitState};
+use crate::ports::{Clock, HistoryBatch, HostRun, JournalEntry, Store, StoreError, UnitState};
 use crate::time::Time;
 use crate::unit::CLOCK_SET_BACK;
 use crate::worker::UnitBatch;
@@ -42,6 +45,9 @@ const BATCH_TASKS: usize = 1_000;
 /// How many records wait for a store that refuses before the oldest are lost.
 const MAX_WAITING_RECORDS: usize = 100_000;
 
+/// How many bytes of patches wait for it: of more, the oldest are dropped, and the tasks that had nothing since are as far behind.
+const MAX_WAITING_PATCH_BYTES: usize = 16 << 20;
+
 /// How far due times of fast schedules may run.
 #[derive(Debug)]
 pub(crate) struct Claims {
@@ -50,6 +56,8 @@ pub(crate) struct Claims {
     tasks: AtomicU64,
     /// Told when there is a first one.
     wanted: Notify,
+    /// How often the store has begun its history anew.
+    histories: AtomicU64,
     /// How many records were lost because the store did not take them in time.
     pub(crate) lost_records: AtomicU64,
 }
@@ -61,6 +69,15 @@ impl Claims {
 
     pub(crate) fn extend(&self, until: Time) {
         self.until.fetch_max(until.0, Ordering::Relaxed);
+    }
+
+    /// How often the store has begun its history anew: what was handed over before is lost.
+    pub(crate) fn histories(&self) -> u64 {
+        self.histories.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn begin_anew(&self, histories: u64) {
+        self.histories.store(histories, Ordering::Relaxed);
     }
 
     /// There is a task more.
@@ -82,6 +99,7 @@ impl Default for Claims {
             until: AtomicI64::new(i64::MIN),
             tasks: AtomicU64::new(0),
             wanted: Notify::new(),
+            histories: AtomicU64::new(0),
             lost_records: AtomicU64::new(0),
         }
     }
@@ -90,16 +108,9 @@ impl Default for Claims {
 /// How many of those wait.
 pub(crate) const MAX_URGENT: usize = 64;
 
-/// What units did that is to be written at once.
+/// Tasks of which what was handed over is to be written at once.
 pub(crate) struct Urgent {
-    pub batch: UnitBatch,
-    pub done: oneshot::Sender<()>,
-}
-
-/// The end of a recorder's work.
-pub(crate) struct LastFlush {
-    /// What the workers had left.
-    pub left: UnitBatch,
+    pub tasks: Vec<TaskId>,
     pub done: oneshot::Sender<()>,
 }
 
@@ -112,16 +123,20 @@ pub(crate) struct Recorder<C> {
     started: Time,
     beat: Time,
     waiting: Waiting,
+    /// Where the journal goes on.
+    journal: u64,
     /// Told once when the store begins to refuse, and once when it takes again.
     refused: bool,
 }
 
-/// What the store has not taken: of each task all in one, since it is written together.
+/// What the store has not taken: of each task all in one, since it is written together; and what goes into the journal after that.
 #[derive(Default)]
 struct Waiting {
     tasks: HashMap<TaskId, WaitingTask>,
     /// How many records they have.
     records: usize,
+    journal: VecDeque<JournalEntry>,
+    patch_bytes: usize,
 }
 
 #[derive(Clone, Default)]
@@ -145,8 +160,19 @@ impl Waiting {
         }
     }
 
+    fn add_to_journal(&mut self, start: u64, patches: Vec<u8>) {
+        if !patches.is_empty() {
+            self.patch_bytes += patches.len();
+            self.journal.push_back(JournalEntry { start, patches: patches.into() });
+        }
+    }
+
     /// Puts back what was refused, before what has come since.
-    fn put_back(&mut self, refused: Vec<(TaskId, WaitingTask)>) {
+    fn put_back(&mut self, refused: Vec<(TaskId, WaitingTask)>, journal: Vec<JournalEntry>) {
+        for entry in journal.into_iter().rev() {
+            self.patch_bytes += entry.patches.len();
+            self.journal.push_front(entry);
+        }
         for (id, mut old) in refused {
             self.records += old.records.len();
             let task = self.tasks.entry(id).or_default();
@@ -169,8 +195,20 @@ impl Waiting {
         taken
     }
 
-    /// Drops records beyond the bound; answers with how many due times they stood for.
+    /// Takes out what goes into the journal. What waits of tasks must have been written: patches go on from it.
+    fn take_journal(&mut self) -> Vec<JournalEntry> {
+        self.patch_bytes = 0;
+        self.journal.drain(..).collect()
+    }
+
+    /// Drops what is beyond the bounds; answers with how many due times the records stood for.
     fn shrink(&mut self) -> u64 {
+        while self.patch_bytes > MAX_WAITING_PATCH_BYTES
+            && self.journal.len() > 1
+            && let Some(oldest) = self.journal.pop_front()
+        {
+            self.patch_bytes -= oldest.patches.len();
+        }
         let mut lost = 0;
         while self.records > MAX_WAITING_RECORDS {
             let Some(task) = self.tasks.values_mut().find(|task| !task.records.is_empty()) else { break };
@@ -184,11 +222,17 @@ impl Waiting {
 impl<C: Clock> Recorder<C> {
     /// Says that the host is up, and claims the first stretch of time. What a host that died had claimed stays claimed, even if the
     /// clock was set back since.
-    pub(crate) async fn start(store: Arc<dyn Store>, clock: C, claims: Arc<Claims>, previous: Option<HostRun>) -> Self {
+    pub(crate) async fn start(
+        store: Arc<dyn Store>,
+        clock: C,
+        claims: Arc<Claims>,
+        previous: Option<HostRun>,
+        journal: u64,
+    ) -> Self {
         let started = clock.now();
         claims.extend(previous.filter(|run| run.stopped.is_none()).map_or(started, |run| run.claimed));
-        let mut recorder =
-            Self { store, clock, claims, started, beat: started, waiting: Waiting::default(), refused: false };
+        let (beat, waiting) = (started, Waiting::default());
+        let mut recorder = Self { store, clock, claims, started, beat, waiting, journal, refused: false };
         // Before there are any tasks: whoever asks when the host was up gets an answer from the first moment on.
         recorder.claim_from(started).await;
         recorder
@@ -205,7 +249,7 @@ impl<C: Clock> Recorder<C> {
         mut units: mpsc::Receiver<UnitBatch>,
         mut urgents: mpsc::Receiver<Urgent>,
         mut logs: mpsc::UnboundedReceiver<Arc<TaskLog>>,
-        mut last: oneshot::Receiver<LastFlush>,
+        mut last: oneshot::Receiver<oneshot::Sender<()>>,
     ) {
         let claims = Arc::clone(&self.claims);
         let mut tick = tokio::time::interval(FLUSH_INTERVAL);
@@ -216,15 +260,12 @@ impl<C: Clock> Recorder<C> {
                     self.take(batch);
                     continue;
                 }
-                Some(Urgent { batch, done }) = urgents.recv() => {
-                    // What the workers handed over before is older.
-                    while let Ok(older) = units.try_recv() {
-                        self.take(older);
+                Some(Urgent { tasks, done }) = urgents.recv() => {
+                    while let Ok(batch) = units.try_recv() {
+                        self.take(batch);
                     }
-                    let tasks: Vec<TaskId> = batch.states.iter().map(|(id, _)| *id).collect();
-                    self.take(batch);
                     let tasks = self.waiting.take_these(&tasks);
-                    let written = self.write(tasks, &[], None).await;
+                    let written = self.write(tasks, Vec::new(), &[], None).await;
                     self.tell(written);
                     done.send(()).ok();
                     continue;
@@ -241,11 +282,10 @@ impl<C: Clock> Recorder<C> {
                     self.claim().await;
                     self.flush(&mut logs, FLUSH_LOGS, None).await;
                 }
-                Some(Ok(LastFlush { left, done })) => {
+                Some(Ok(done)) => {
                     while let Ok(batch) = units.try_recv() {
                         self.take(batch);
                     }
-                    self.take(left);
                     let now = self.clock.now();
                     let stopped = HostRun { started: self.started, seen: now, stopped: Some(now), claimed: now };
                     self.flush(&mut logs, usize::MAX, Some(stopped)).await;
@@ -285,8 +325,13 @@ impl<C: Clock> Recorder<C> {
         self.claims.extend(claimed);
     }
 
-    fn take(&mut self, batch: UnitBatch) {
+    fn take(&mut self, mut batch: UnitBatch) {
+        let start = self.journal;
+        let patches = std::mem::take(&mut batch.patches);
+        self.journal += patches.len() as u64;
+        batch.states.iter_mut().for_each(|(_, state)| state.journal += start);
         self.waiting.add(batch);
+        self.waiting.add_to_journal(start, patches);
         let lost = self.waiting.shrink();
         self.claims.lost_records.fetch_add(lost, Ordering::Relaxed);
     }
@@ -331,11 +376,14 @@ impl<C: Clock> Recorder<C> {
             waiting_logs -= most;
             let tasks = self.waiting.take(BATCH_TASKS);
             let last = waiting_logs == 0 && self.waiting.tasks.is_empty();
-            if taken.is_empty() && tasks.is_empty() && (host.is_none() || !last) {
+            let journal = if last { self.waiting.take_journal() } else { Vec::new() };
+            if taken.is_empty() && tasks.is_empty() && journal.is_empty() && (host.is_none() || !last) {
                 return Ok(());
             }
-            self.write(tasks, &taken, host.filter(|_| last)).await?;
+            self.write(tasks, journal, &taken, host.filter(|_| last)).await?;
             if last {
+                // What a burst took is not kept.
+                self.waiting.tasks.shrink_to(BATCH_TASKS);
                 return Ok(());
             }
         }
@@ -345,6 +393,7 @@ impl<C: Clock> Recorder<C> {
     async fn write(
         &mut self,
         tasks: Vec<(TaskId, WaitingTask)>,
+        journal: Vec<JournalEntry>,
         logs: &[Arc<TaskLog>],
         host: Option<HostRun>,
     ) -> Result<(), StoreError> {
@@ -352,14 +401,16 @@ impl<C: Clock> Recorder<C> {
             states: tasks.iter().filter_map(|(id, task)| Some((*id, task.state.clone()?))).collect(),
             records: of_each(&tasks, |task| &task.records),
             ended: of_each(&tasks, |task| &task.ended),
+            journal: journal.clone(),
             logs: logs.iter().flat_map(|log| log.take_unwritten()).collect(),
             host,
         };
         let written = self.store.record(batch).await;
+        self.claims.begin_anew(self.store.histories());
         match &written {
             Ok(()) => logs.iter().for_each(|log| log.written()),
             Err(_) => {
-                self.waiting.put_back(tasks);
+                self.waiting.put_back(tasks, journal);
                 logs.iter().for_each(TaskLog::refused);
             }
         }

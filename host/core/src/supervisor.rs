@@ -36,14 +36,12 @@ use crate::plugin::{PluginError, Sha256};
 use crate::ports::{
     Clock, Definition, Engine, GrantGate, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve,
 };
-use crate::recorder::{Claims, LastFlush, MAX_URGENT, Recorder, Urgent};
+use crate::recorder::{Claims, MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
 use crate::spec::{Ceilings, Limit, Overlap, TaskSpec};
 use crate::unit::Outage;
-use crate::worker::{
-    Command, Known, MAX_COMMANDS, MAX_RECORD_BATCHES, MAX_WISHES, NewUnit, Shared, Slot, UnitBatch, Wish, Worker,
-};
+use crate::worker::{Command, Known, MAX_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Slot, Wish, Worker};
 
 /// How long runs that were stopped hard may take to end before the host goes without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -92,7 +90,7 @@ struct Inner<E: Engine, C: Clock> {
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
     closing: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    last_flush: Mutex<Option<oneshot::Sender<LastFlush>>>,
+    last_flush: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
 }
 
 type Job<E> = <<E as Engine>::Runner as Runner>::Job;
@@ -124,7 +122,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let bus = EventBus::new();
         let log_clock = clock.clone();
         let (logs, unwritten_logs) = LogSink::new(move || log_clock.now(), bus.clone());
-        let (states, recorded_states) = mpsc::channel(MAX_RECORD_BATCHES);
+        let (states, recorded_states) = mpsc::channel(RECORD_QUEUE);
         let (last_flush, last_flush_wanted) = oneshot::channel();
         let (wishes, wished) = mpsc::channel(MAX_WISHES);
         let claims = Arc::<Claims>::default();
@@ -142,7 +140,9 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             (0..config.workers.max(1)).map(|number| spawn_worker(number, &engine, &clock, &shared)).unzip();
         drop(shared);
         let (urgent, urgents) = mpsc::channel(MAX_URGENT);
-        let recorder = Recorder::start(Arc::clone(&store), clock.clone(), Arc::clone(&claims), loaded.previous).await;
+        let recorder =
+            Recorder::start(Arc::clone(&store), clock.clone(), Arc::clone(&claims), loaded.previous, loaded.journal)
+                .await;
         let started = recorder.started();
         tokio::spawn(recorder.run(recorded_states, urgents, unwritten_logs, last_flush_wanted));
         let supervisor = Self {
@@ -347,14 +347,13 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 tracing::error!("runs did not stop; going without them");
             }
         }
-        let mut left = UnitBatch::default();
         for worker in 0..self.inner.workers.len() {
-            left.extend(self.ask(worker, Worker::take_dirty).await.unwrap_or_default());
+            self.ask(worker, Worker::record_all).await.ok();
         }
         let last_flush = self.inner.last_flush.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(last_flush) = last_flush {
             let (done, is_done) = oneshot::channel();
-            if last_flush.send(LastFlush { left, done }).is_ok() {
+            if last_flush.send(done).is_ok() {
                 is_done.await.ok();
             }
         }

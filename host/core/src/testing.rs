@@ -13,6 +13,7 @@ use bytes::Bytes;
 use crate::alarm::MAX_SLEEP;
 use crate::log::{LogChunk, Stream};
 use crate::outcome::{Outcome, RunId, RunKey, RunRecord, RunReport, TaskId};
+use crate::patch::{Patch, Patches};
 use crate::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
 use crate::ports::*;
 use crate::spec::{Grants, TaskSpec};
@@ -227,7 +228,7 @@ impl Store for MemoryStore {
             }
         });
         let previous = self.host_runs.lock().expect("no panic").values().next_back().copied();
-        Ok(Loaded { tasks: tasks.collect(), previous })
+        Ok(Loaded { tasks: tasks.collect(), previous, journal: 0 })
     }
 
     fn commit(&self, changes: Vec<Change>) -> BoxFuture<Result<(), StoreError>> {
@@ -240,7 +241,15 @@ impl Store for MemoryStore {
 
     fn record(&self, batch: HistoryBatch) -> BoxFuture<Result<(), StoreError>> {
         if self.taken().is_ok() {
-            self.states.lock().expect("no panic").extend(batch.states);
+            let mut states = self.states.lock().expect("no panic");
+            states.extend(batch.states);
+            for JournalEntry { start, patches } in batch.journal {
+                for (task, at, patch) in Patches::of(&patches).map(|patch| patch.expect("whole")) {
+                    let patch = Patch::decode(patch).expect("a patch");
+                    let state = states.get_mut(&task).filter(|state| start + at as u64 >= state.journal);
+                    assert!(state.is_none_or(|state| patch.apply(state)), "a patch does not fit: {patch:?}");
+                }
+            }
             self.chunks.lock().expect("no panic").extend(batch.logs);
             let mut records = self.records.lock().expect("no panic");
             for (id, record) in batch.records {
@@ -306,6 +315,10 @@ impl Store for MemoryStore {
     fn delete_plugin(&self, plugin: Sha256) -> BoxFuture<Result<(), StoreError>> {
         self.plugins.lock().expect("no panic").remove(&plugin);
         self.answer(())
+    }
+
+    fn histories(&self) -> u64 {
+        0
     }
 
     fn faults(&self) -> Vec<String> {

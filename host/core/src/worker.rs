@@ -8,6 +8,7 @@ mod act;
 mod catch_up;
 mod commands;
 mod failures;
+mod record;
 mod slot;
 mod starts;
 mod timers;
@@ -24,6 +25,8 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use self::failures::FailureLog;
+use self::record::{GATHER_INTERVAL, RECORD_INTERVAL, Recording};
+pub(crate) use self::record::{RECORD_QUEUE, UnitBatch};
 pub(crate) use self::slot::{Known, NewUnit, Slot};
 use self::starts::{Noted, NotedStarts};
 use self::timers::{Due, Timers};
@@ -31,9 +34,9 @@ use crate::events::EventBus;
 use crate::lateness::Lateness;
 use crate::log::LogSink;
 use crate::name::TaskName;
-use crate::outcome::{Counts, RunKey, RunRecord, RunReport, TaskId, Trigger};
+use crate::outcome::{Counts, RunKey, RunReport, TaskId, Trigger};
 use crate::plugin::Sha256;
-use crate::ports::{Alarm, Clock, Pause, Runner, Store, UnitState};
+use crate::ports::{Alarm, Clock, Pause, Runner, Store};
 use crate::recorder::Claims;
 use crate::spec::Ceilings;
 use crate::time::Time;
@@ -59,33 +62,8 @@ pub(crate) const MAX_COMMANDS: usize = 1024;
 /// How many wishes wait for the supervisor.
 pub(crate) const MAX_WISHES: usize = 4096;
 
-/// How often units that changed are handed to the recorder.
-const RECORD_INTERVAL: Duration = Duration::from_secs(1);
-
-/// How many of them at a time, so that 100,000 busy tasks do not make a pause of it.
-const RECORD_UNITS: usize = 2_000;
-
-/// How many batches wait for the recorder before units stay dirty a second longer.
-pub(crate) const MAX_RECORD_BATCHES: usize = 4;
-
 /// What others send to a worker: done on its thread, between two ticks.
 pub(crate) type Command<R, C> = Box<dyn FnOnce(&mut Worker<R, C>) + Send>;
-
-/// What units did, on the way to the recorder.
-#[derive(Default)]
-pub(crate) struct UnitBatch {
-    pub states: Vec<(TaskId, UnitState)>,
-    pub records: Vec<(TaskId, RunRecord)>,
-    pub ended: Vec<(TaskId, RunKey)>,
-}
-
-impl UnitBatch {
-    pub(crate) fn extend(&mut self, more: Self) {
-        self.states.extend(more.states);
-        self.records.extend(more.records);
-        self.ended.extend(more.ended);
-    }
-}
 
 /// What a task asks for beyond its worker.
 #[derive(Debug)]
@@ -161,7 +139,7 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     /// What time it was when last looked at: less later, and the clock was set back.
     last_now: Time,
     plugin_uses: HashMap<Sha256, u64>,
-    dirty: VecDeque<u32>,
+    recording: Recording,
     counts: Counts,
     lateness: Lateness,
     failures: FailureLog,
@@ -195,7 +173,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             catching_up: 0,
             last_now: now,
             plugin_uses: HashMap::new(),
-            dirty: VecDeque::new(),
+            recording: Recording::default(),
             counts: Counts::default(),
             lateness: Lateness::new(now),
             failures: FailureLog::default(),
@@ -210,6 +188,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     pub(crate) async fn work(mut self, mut commands: mpsc::Receiver<Command<R, C>>) {
         let mut record = tokio::time::interval(RECORD_INTERVAL);
         record.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut gather = tokio::time::interval(GATHER_INTERVAL);
+        gather.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut alarm = self.clock.alarm();
         while !self.quit {
             self.look_at_clock();
@@ -232,7 +212,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 },
                 Some((slot, key, began, report)) = self.in_flight.next() => self.finish(slot, key, began, report),
                 Some(noted) = self.noting.next() => self.begin_noted(noted),
-                _ = record.tick(), if !self.dirty.is_empty() => self.record_dirty(),
+                _ = gather.tick(), if self.recording.has_units() => self.gather(),
+                _ = record.tick(), if self.recording.has_batch() => self.record_batch(),
                 () = wait => {}
             }
         }
@@ -310,15 +291,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         }
     }
 
-    /// What every unit that changed did, for the last write.
-    pub(crate) fn take_dirty(&mut self) -> UnitBatch {
-        let mut batch = UnitBatch::default();
-        for index in std::mem::take(&mut self.dirty) {
-            self.take_state(index, &mut batch);
-        }
-        batch
-    }
-
     /// Fires what is due, up to a batch. Answers whether more is due.
     fn fire_due(&mut self) -> bool {
         for _ in 0..FIRE_BATCH {
@@ -346,39 +318,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 self.step(index as u32, input());
             }
         }
-    }
-
-    fn mark_dirty(&mut self, index: u32) {
-        if let Some(slot) = self.slots[index as usize].as_mut()
-            && !std::mem::replace(&mut slot.dirty, true)
-        {
-            self.dirty.push_back(index);
-        }
-    }
-
-    /// Hands the units that changed longest ago to the recorder; if it is behind, they stay for the next time.
-    fn record_dirty(&mut self) {
-        let Ok(permit) = self.shared.states.clone().try_reserve_owned() else { return };
-        let count = self.dirty.len().min(RECORD_UNITS);
-        let indexes: Vec<u32> = self.dirty.drain(..count).collect();
-        let mut batch = UnitBatch::default();
-        for index in indexes {
-            self.take_state(index, &mut batch);
-        }
-        permit.send(batch);
-    }
-
-    /// Puts what a unit that changed did into a batch.
-    fn take_state(&mut self, index: u32, batch: &mut UnitBatch) {
-        let Some(slot) = self.slots[index as usize].as_mut().filter(|slot| slot.dirty) else { return };
-        slot.dirty = false;
-        let id = slot.definition.id;
-        let (log_seq, log_lost) = slot.log.position();
-        batch
-            .states
-            .push((id, UnitState { plugins: slot.old_plugins.clone(), log_seq, log_lost, ..slot.unit.state() }));
-        batch.records.extend(slot.unit.history.take_unwritten().into_iter().map(|record| (id, record)));
-        batch.ended.extend(slot.ended.drain(..).map(|key| (id, key)));
     }
 
     fn forget(&mut self, index: u32) {

@@ -102,6 +102,7 @@ mod tests {
             failures: 24,
             backfills: 25,
             history_lost: 26,
+            journal: 0,
         }
     }
 

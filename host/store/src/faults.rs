@@ -25,6 +25,8 @@ pub(crate) enum Subject {
     Runs(TaskId),
     /// The runs of a task that were noted to start.
     Starts(TaskId),
+    /// A row of the journal.
+    Journal,
     /// A plugin's row or file.
     Plugin(Sha256),
 }

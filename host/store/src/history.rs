@@ -10,6 +10,7 @@ use std::mem;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
@@ -22,6 +23,7 @@ use crate::encoding;
 use crate::error::{from_sqlite, is_damage};
 use crate::faults::{Faults, Subject};
 use crate::hosts;
+use crate::journal::{Journal, Newest};
 use crate::logs;
 use crate::migrate::{self, migrate};
 use crate::quota::{self, Usage};
@@ -62,6 +64,8 @@ pub(crate) struct History {
     leaving: VecDeque<TaskId>,
     reader: Reader,
     faults: Arc<Faults>,
+    /// How often it was begun anew.
+    histories: Arc<AtomicU64>,
 }
 
 /// What is known of tasks without asking.
@@ -70,6 +74,7 @@ struct Known {
     /// How much log each task has, as far as it was asked since start.
     logs: HashMap<TaskId, Usage>,
     runs: Runs,
+    journal: Journal,
     forgotten: LruCache<TaskId, ()>,
 }
 
@@ -77,6 +82,7 @@ impl Known {
     fn count_anew(&mut self) {
         self.logs.clear();
         self.runs.count_anew();
+        self.journal.forget();
     }
 }
 
@@ -98,10 +104,16 @@ impl History {
         Ok(Self {
             file,
             conn: Some(conn),
-            known: Known { logs: HashMap::new(), runs: Runs::default(), forgotten: LruCache::new(MAX_FORGOTTEN) },
+            known: Known {
+                logs: HashMap::new(),
+                runs: Runs::default(),
+                journal: Journal::default(),
+                forgotten: LruCache::new(MAX_FORGOTTEN),
+            },
             leaving: VecDeque::new(),
             reader,
             faults,
+            histories: Arc::default(),
         })
     }
 
@@ -112,6 +124,11 @@ impl History {
     /// The reading side.
     pub(crate) fn reader(&self) -> Reader {
         self.reader.clone()
+    }
+
+    /// How often it was begun anew since it was opened.
+    pub(crate) fn histories(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.histories)
     }
 
     /// What can be done after others may read already: a longer log, and rows of tasks that are gone are found. `tasks` are
@@ -180,6 +197,25 @@ impl History {
             }
         }
         !self.leaving.is_empty()
+    }
+
+    /// Does some of what can wait, and says whether there is more.
+    pub(crate) fn tidy_some(&mut self) -> bool {
+        let removing = self.remove_some();
+        self.fold_some() || removing
+    }
+
+    /// Puts some of the journal into states, and says whether there is more.
+    fn fold_some(&mut self) -> bool {
+        if !self.known.journal.wants_step() {
+            return false;
+        }
+        let faults = Arc::clone(&self.faults);
+        let folded = self.write(Durability::Normal, |conn, known| known.journal.step(conn, &faults));
+        if let Err(error) = folded {
+            tracing::debug!("the journal stays as it is: {error}");
+        }
+        self.known.journal.wants_step()
     }
 
     /// Makes durable what was recorded.
@@ -283,6 +319,7 @@ impl History {
     fn begin_anew(&mut self, reason: &str) {
         self.conn = None;
         self.known.count_anew();
+        self.histories.fetch_add(1, Ordering::Relaxed);
         let _exclusive = self.reader.disconnect();
         let opened = set_aside(&self.file, reason, &self.faults)
             .map_err(OpenError::io("set aside", &self.file))
@@ -326,14 +363,17 @@ fn set_aside(file: &Path, reason: &str, faults: &Faults) -> std::io::Result<()> 
 }
 
 fn write_batch(conn: &Connection, known: &mut Known, batch: &HistoryBatch) -> rusqlite::Result<()> {
-    let Known { logs, runs, forgotten } = known;
-    let mut statement = conn.prepare_cached("INSERT OR REPLACE INTO unit_state VALUES (?1, ?2, ?3)")?;
+    let Known { logs, runs, journal, forgotten } = known;
+    let mut statement = conn.prepare_cached("INSERT OR REPLACE INTO unit_state VALUES (?1, ?2, ?3, ?4)")?;
     for (task, state) in batch.states.iter().filter(|(task, _)| !forgotten.contains(task)) {
         match encoding::encode(state) {
-            Ok(bytes) => statement.execute(params![task.cast_signed(), encoding::FORMAT, bytes]).map(drop)?,
+            Ok(bytes) => {
+                statement.execute(params![task.cast_signed(), encoding::FORMAT, bytes, state.journal.cast_signed()])?;
+            }
             Err(error) => tracing::error!("failed to encode the state of task {task:016x}: {error}"),
         }
     }
+    batch.journal.iter().try_for_each(|entry| journal.append(conn, entry))?;
     runs.write(conn, batch.records.iter().filter(|(task, _)| !forgotten.contains(task)))?;
     let mut statement = conn.prepare_cached("DELETE FROM starts WHERE task = ?1 AND due = ?2 AND backfill = ?3")?;
     for (task, key) in &batch.ended {
@@ -413,30 +453,35 @@ pub(crate) struct Stored {
     pub(crate) states: HashMap<TaskId, UnitState>,
     pub(crate) starts: HashMap<TaskId, Vec<OpenRun>>,
     pub(crate) previous: Option<HostRun>,
+    /// Where the journal goes on.
+    pub(crate) journal: u64,
 }
 
 /// All that can be read. What can't be is told as a fault.
 pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Stored> {
     let conn = connect_to_read(file)?;
-    Ok(Stored {
-        states: load_states(&conn, faults)?,
-        starts: load_starts(&conn, faults)?,
-        previous: hosts::newest(&conn)?,
-    })
+    let (states, journal) = load_states(&conn, faults)?;
+    Ok(Stored { states, journal, starts: load_starts(&conn, faults)?, previous: hosts::newest(&conn)? })
 }
 
-/// Every task's state.
+/// Every task's state, brought up to date by the journal, and where that goes on.
 ///
 /// A crash may have kept newer log lines than states, and lines are numbered on from the state: it counts the lines that are
 /// stored, so that no number is given twice.
-fn load_states(conn: &Connection, faults: &Faults) -> rusqlite::Result<HashMap<TaskId, UnitState>> {
-    let mut statement = conn.prepare("SELECT task, format, state FROM unit_state")?;
+fn load_states(conn: &Connection, faults: &Faults) -> rusqlite::Result<(HashMap<TaskId, UnitState>, u64)> {
+    let newest = Newest::of(conn, faults);
+    let mut end = newest.end;
+    let mut statement = conn.prepare("SELECT task, format, state, journal FROM unit_state")?;
     let mut rows = statement.query([])?;
     let mut states = HashMap::<_, UnitState>::new();
     while let Some(row) = rows.next()? {
         let task = row.get::<_, i64>(0)?.cast_unsigned();
         match encoding::decode(row.get(1)?, row.get_ref(2)?.as_blob()?) {
             Ok(state) => {
+                let journal = row.get::<_, i64>(3)?.cast_unsigned();
+                let mut state = UnitState { journal, ..state };
+                newest.apply(task, &mut state, faults);
+                end = end.max(journal);
                 states.insert(task, state);
             }
             Err(reason) => {
@@ -450,7 +495,7 @@ fn load_states(conn: &Connection, faults: &Faults) -> rusqlite::Result<HashMap<T
         let state = states.entry(task).or_default();
         state.log_seq = state.log_seq.max(newest_seq);
     }
-    Ok(states)
+    Ok((states, end))
 }
 
 /// Every task's runs that were noted to start and not to end, oldest first.

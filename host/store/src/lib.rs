@@ -3,8 +3,8 @@
 //! A data directory has
 //! - `definitions.db`: tasks, whether they are paused, and plugins' rows (`definitions.rs`); revisions (`revisions.rs`). What
 //!   was answered survives a power cut.
-//! - `history.db`: what tasks keep in mind, and runs that are about to start (`history.rs`); records of runs (`runs.rs`); logs
-//!   (`logs.rs`); when the host was up (`hosts.rs`). May be lost; damaged, it is set aside. Starts of runs and what is said
+//! - `history.db`: what tasks keep in mind, and runs that are about to start (`history.rs`); what of it changes with each tick
+//!   (`journal.rs`); records of runs (`runs.rs`); logs (`logs.rs`); when the host was up (`hosts.rs`). May be lost; damaged, it is set aside. Starts of runs and what is said
 //!   of the host survive a power cut when they are answered, the rest soon after.
 //! - `key_values.db`: what tasks keep from run to run (`key_values.rs`). What was answered survives a power cut; damaged, it is kept
 //!   as it is, and nobody gets at it.
@@ -20,6 +20,7 @@ mod error;
 mod faults;
 mod history;
 mod hosts;
+mod journal;
 mod key_values;
 mod lock;
 mod logs;
@@ -37,6 +38,7 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -81,6 +83,8 @@ pub struct SqliteStore {
     /// So that a plugin's file and its row change together. Held across awaits: both are written by others.
     plugin_change: Arc<tokio::sync::Mutex<()>>,
     faults: Arc<Faults>,
+    /// How often history was begun anew.
+    histories: Arc<AtomicU64>,
     /// Shared with the writers, which may outlive the store; `None` after closing.
     lock: Arc<Mutex<Option<Arc<DirLock>>>>,
 }
@@ -104,6 +108,7 @@ impl SqliteStore {
         let history = History::open(data_dir, Arc::clone(&faults))?;
         let history_file = history.file().to_owned();
         let reader = history.reader();
+        let histories = history.histories();
         let key_values = KeyValues::open(data_dir, is_new, Arc::clone(&faults))?;
         // What was made above is there after a power cut too.
         database::sync_dir(data_dir).map_err(OpenError::io("sync", data_dir))?;
@@ -125,6 +130,7 @@ impl SqliteStore {
             plugins,
             plugin_change: Arc::default(),
             faults,
+            histories,
             lock: Arc::new(Mutex::new(Some(lock))),
         })
     }
@@ -153,7 +159,7 @@ impl Store for SqliteStore {
                 definition,
             })
             .collect();
-        Ok(Loaded { tasks, previous: history.previous })
+        Ok(Loaded { tasks, previous: history.previous, journal: history.journal })
     }
 
     fn commit(&self, changes: Vec<Change>) -> BoxFuture<Result<(), StoreError>> {
@@ -212,6 +218,10 @@ impl Store for SqliteStore {
             rows.write(Write::DeletePlugin(plugin)).await?;
             blocking(move || files.remove(plugin).map(|()| drop(changing))).await
         })
+    }
+
+    fn histories(&self) -> u64 {
+        self.histories.load(Ordering::Relaxed)
     }
 
     fn faults(&self) -> Vec<String> {

@@ -16,7 +16,8 @@ pub(crate) const DEFINITIONS: &[&str] = &[include_str!("migrations/definitions/0
 pub(crate) const KEY_VALUES: &[&str] = &[include_str!("migrations/key_values/0001.sql")];
 
 /// Of `history.db`.
-pub(crate) const HISTORY: &[&str] = &[include_str!("migrations/history/0001.sql")];
+pub(crate) const HISTORY: &[&str] =
+    &[include_str!("migrations/history/0001.sql"), include_str!("migrations/history/0002.sql")];
 
 /// Runs what is missing of `migrations`, each in a transaction with its number; refuses a file with more than these.
 pub(crate) fn migrate(conn: &mut Connection, file: &Path, migrations: &[&str]) -> Result<(), OpenError> {

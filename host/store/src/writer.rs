@@ -216,7 +216,7 @@ fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -
     loop {
         let job = match next.take().map_or_else(|| jobs.try_recv(), Ok) {
             Ok(job) => Some(job),
-            Err(TryRecvError::Empty) if history.remove_some() => {
+            Err(TryRecvError::Empty) if history.tidy_some() => {
                 history.checkpoint();
                 continue;
             }
@@ -252,7 +252,7 @@ fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -
             history.sync();
             unsynced = None;
         }
-        history.remove_some();
+        history.tidy_some();
         history.checkpoint();
     }
 }

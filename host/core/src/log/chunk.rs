@@ -4,6 +4,7 @@
 //! The stream has the two lowest bits of its byte, the level, which only lines of `wasi:logging` have, those from the fourth up.
 
 use super::{LEVELS, Level, LogLine, Stream};
+use crate::number::{put_number, take_number};
 use crate::outcome::TaskId;
 use crate::time::Time;
 
@@ -83,23 +84,4 @@ fn stream(head: u8) -> Stream {
         // A level that a newer host wrote is taken for one that nobody filters away.
         _ => Stream::Log(LEVELS.get(usize::from(head >> LEVEL_SHIFT)).copied().unwrap_or(Level::Critical)),
     }
-}
-
-fn put_number(data: &mut Vec<u8>, mut number: u64) {
-    while number >= 0x80 {
-        data.push(number as u8 | 0x80);
-        number >>= 7;
-    }
-    data.push(number as u8);
-}
-
-fn take_number(data: &[u8]) -> Option<(u64, &[u8])> {
-    let mut number = 0;
-    for (at, byte) in data.iter().take(10).enumerate() {
-        number |= u64::from(byte & 0x7f) << (7 * at);
-        if byte & 0x80 == 0 {
-            return Some((number, &data[at + 1..]));
-        }
-    }
-    None
 }

@@ -17,7 +17,7 @@ use crate::shard::shard_of;
 use crate::spec::{SpecError, SpecPatch, TaskSpec};
 use crate::time::Time;
 use crate::unit::Outage;
-use crate::worker::{NewUnit, UnitBatch, Worker};
+use crate::worker::{NewUnit, Worker};
 
 /// A change that was checked and made ready, and waits to be committed.
 pub(super) enum Ready<J> {
@@ -290,7 +290,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             Change { kind: ready.kind(), at, by }
         });
         self.inner.store.commit(changes.collect()).await?;
-        let mut changed = UnitBatch::default();
+        let mut changed = Vec::new();
         for ready in ready {
             match ready {
                 Ready::Add { definition, plugin, job } => {
@@ -329,27 +329,27 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         Ok(going)
     }
 
-    /// Has a change made by the worker of a name; answers with what the task did until then.
+    /// Has a change made by the worker of a name, and what the task did until then handed over; answers with the task.
     async fn change(
         &self,
         name: &TaskName,
         apply: impl FnOnce(&mut Worker<E::Runner, C>) + Send + 'static,
-    ) -> Result<UnitBatch, TaskError> {
+    ) -> Result<Option<TaskId>, TaskError> {
         let task = name.clone();
         self.tell(name, move |worker| {
             apply(worker);
-            worker.take_unit(&task)
+            worker.record_task(&task)
         })
         .await
     }
 
-    /// Writes what tasks did: under definitions that are in force no more, so that a crash does not judge it by the new ones.
-    pub(super) async fn write_now(&self, batch: UnitBatch) {
-        if batch.states.is_empty() {
+    /// Has what tasks handed over written: under definitions that are in force no more, so that a crash does not judge it by the new ones.
+    pub(super) async fn write_now(&self, tasks: Vec<TaskId>) {
+        if tasks.is_empty() {
             return;
         }
         let (done, is_done) = oneshot::channel();
-        if self.inner.urgent.send(Urgent { batch, done }).await.is_ok() {
+        if self.inner.urgent.send(Urgent { tasks, done }).await.is_ok() {
             is_done.await.ok();
         }
     }

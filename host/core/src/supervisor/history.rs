@@ -116,11 +116,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let task = name.clone();
         let asked = self.tell(&name, move |worker| {
             let number = worker.backfill(task.as_str(), due);
-            (number, worker.take_unit(&task))
+            (number, worker.record_task(&task))
         });
-        let (number, batch) = asked.await?;
+        let (number, recorded) = asked.await?;
         // What was promised is promised over a crash too.
-        self.write_now(batch).await;
+        self.write_now(recorded.into_iter().collect()).await;
         match number {
             None => Err(TaskError::NotFound(name)),
             Some(None) => Err(TaskError::BackfillsWait(name)),

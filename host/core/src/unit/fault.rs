@@ -41,10 +41,12 @@ pub enum Fault {
     RunsOverlap,
     /// A unit forgets to ask for its next wake-up after a pause.
     PauseForgetsWake,
+    /// A patch is made although a record was begun since the state was written.
+    PatchForgetsRecord,
 }
 
 impl Fault {
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::ClaimIgnored,
         Self::NotedStartIgnored,
         Self::CatchUpTwice,
@@ -63,6 +65,7 @@ impl Fault {
         Self::AbandonedRunsAgain,
         Self::RunsOverlap,
         Self::PauseForgetsWake,
+        Self::PatchForgetsRecord,
     ];
 }
 

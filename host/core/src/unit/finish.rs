@@ -229,7 +229,8 @@ impl Unit {
 
     /// Keeps a record, and has it told.
     pub(super) fn keep(&mut self, record: RunRecord, late_us: Option<u32>, joins: bool, actions: &mut Vec<Action>) {
-        self.history.add(&record, joins);
+        let grown = self.history.add(&record, joins);
+        self.whole |= !grown && !planted(Fault::PatchForgetsRecord);
         actions.push(Action::Record { record, late_us });
     }
 }

@@ -36,14 +36,14 @@ impl History {
     }
 
     /// Takes in what became of a due time, or of several that were passed over together. `joins` says whether a success may share
-    /// a record with the one before it.
-    pub(super) fn add(&mut self, record: &RunRecord, joins: bool) {
+    /// a record with the one before it. Answers whether one did: then nothing but its count and that record is different.
+    pub(super) fn add(&mut self, record: &RunRecord, joins: bool) -> bool {
         self.counts.add(record.outcome, record.times());
         if let Some(newest) = self.last_runs.back_mut()
             && continues(newest, record, joins)
         {
             extend(newest, record);
-            return;
+            return record.outcome == Outcome::Success;
         }
         if let Some(closed) = self.last_runs.back() {
             if self.unwritten.len() == MAX_UNWRITTEN_RECORDS {
@@ -54,6 +54,7 @@ impl History {
         self.make_room();
         self.last_runs.reserve_exact(1);
         self.last_runs.push_back(record.clone());
+        false
     }
 
     /// The closed records since the last time.
@@ -109,7 +110,7 @@ fn extend(newest: &mut RunRecord, next: &RunRecord) {
 }
 
 /// A record as a span, of one run if need be.
-fn span_of(record: &RunRecord) -> Span {
+pub(super) fn span_of(record: &RunRecord) -> Span {
     record.span.as_deref().copied().unwrap_or(Span {
         first_due: record.key.due,
         times: 1,

@@ -28,7 +28,8 @@ pub use self::history::{History, LAST_RUNS};
 pub use self::restore::{CLOCK_SET_BACK, Outage};
 use self::slots::Planned;
 use crate::name::TaskName;
-use crate::outcome::{Reason, RunId, RunKey, RunRecord, RunReport, TaskId, Trigger};
+use crate::outcome::{Outcome, Reason, RunId, RunKey, RunRecord, RunReport, TaskId, Trigger};
+use crate::patch::{Patch, Rest};
 use crate::ports::{Backlog, Definition, OpenRun, Pause, Progress, UnitState};
 use crate::schedule::Schedule;
 use crate::spec::{Overlap, TaskSpec};
@@ -128,6 +129,12 @@ impl Running {
     pub fn is_started(&self) -> bool {
         matches!(self.progress, Progress::Started { .. })
     }
+
+    /// Whether this is the first attempt at a due time of a fast schedule, in its order.
+    fn is_plain(&self) -> bool {
+        let first = matches!(self.progress, Progress::Started { attempt: 1 });
+        first && self.joins && self.key.backfill == 0 && self.reason == Reason::Schedule && self.trigger.is_none()
+    }
 }
 
 /// A due time that waits for another run of its task to end.
@@ -168,6 +175,8 @@ pub struct Unit {
     scheduled_runs: u64,
     failures: u32,
     backfills: u32,
+    /// Whether more changed since its state was last handed over than a patch can say.
+    whole: bool,
     pub history: History,
 }
 
@@ -205,6 +214,7 @@ impl Unit {
             scheduled_runs: 0,
             failures: 0,
             backfills: 0,
+            whole: true,
             history: History::default(),
         }
     }
@@ -338,8 +348,59 @@ impl Unit {
         }
     }
 
+    /// The same, to be written. Patches go on from it.
+    pub fn hand_over(&mut self) -> UnitState {
+        self.whole = false;
+        self.state()
+    }
+
+    /// What was handed over is lost.
+    pub fn forget_handed_over(&mut self) {
+        self.whole = true;
+    }
+
+    /// What changed since its state was handed over, if a patch can say it, but its log.
+    ///
+    /// Of a state, a patch says what successes change of the newest record, the cursor, and the first attempt of a run in its order.
+    /// It says too that nothing waits and that the last run did not fail. Everything else changes only where `whole` is set.
+    pub fn patch(&self) -> Option<Patch> {
+        let newest = self.history.last_runs.back().filter(|newest| newest.outcome == Outcome::Success)?;
+        let plain = !self.whole
+            && self.queue.is_empty()
+            && self.backlogs.is_empty()
+            && self.failures == 0
+            && newest.key.backfill == 0
+            && self.last_success == Some(newest.key.due);
+        if !plain {
+            return None;
+        }
+        let rest = match (self.rested_since, self.running.as_slice()) {
+            (Some(since), []) => Rest::Since(since),
+            (None, [run]) if run.is_plain() && run.revision == newest.revision => Rest::Running(run.key.due),
+            _ => return None,
+        };
+        let span = history::span_of(newest);
+        Some(Patch {
+            due: newest.key.due,
+            lateness_us: newest.lateness_us,
+            took_us: newest.took_us,
+            times: span.times,
+            took_total_us: span.took_total_us,
+            took_max_us: span.took_max_us,
+            lateness_max_us: span.lateness_max_us,
+            successes: self.history.counts.get(Outcome::Success),
+            accounted: self.cursor,
+            rest,
+            scheduled_runs: self.scheduled_runs,
+            log_seq: 0,
+            log_lost: 0,
+        })
+    }
+
     /// One step. What is to be done is appended to `actions`, in order.
     pub fn handle(&mut self, input: Input, now: Time, actions: &mut Vec<Action>) {
+        // Stopping changes nothing that is kept.
+        self.whole |= !matches!(input, Input::Wake | Input::Finished { .. } | Input::Halt);
         match input {
             Input::Wake => {
                 self.wake = None;

@@ -15,8 +15,8 @@ use crate::unit::{Action, Input};
 impl<R: Runner, C: Clock> Worker<R, C> {
     /// One step of a unit's state machine, and what follows from it.
     pub(super) fn step(&mut self, index: u32, input: Input) {
-        // Whatever it does: a run that waits, an attempt that is over, a due time that was taken must be known after a restart.
-        self.mark_dirty(index);
+        // Stopping changes nothing that is kept.
+        let changes = !matches!(input, Input::Halt);
         let mut next = Some(input);
         while let Some(input) = next.take() {
             let Some(slot) = self.slots[index as usize].as_mut() else { return };
@@ -36,6 +36,10 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             for input in more {
                 self.step(index, input);
             }
+        }
+        // Whatever it did: a run that waits, an attempt that is over, a due time that was taken must be known after a restart.
+        if changes {
+            self.record_step(index);
         }
     }
 

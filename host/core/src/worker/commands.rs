@@ -6,10 +6,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use super::slot::MAX_OLD_PLUGINS;
-use super::{Known, NewUnit, Slot, UnitBatch, Worker, release};
+use super::{Known, NewUnit, Slot, Worker, release};
 use crate::log::TaskLog;
 use crate::name::TaskName;
-use crate::outcome::{Run, RunId, RunPhase, Trigger};
+use crate::outcome::{Run, RunId, RunPhase, TaskId, Trigger};
 use crate::plugin::Sha256;
 use crate::ports::{Clock, Definition, Runner};
 use crate::spec::Overlap;
@@ -122,13 +122,12 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         Some(index)
     }
 
-    /// What a task did, to be written at once: after a change of its definition, what came before belongs to the old one.
-    pub(crate) fn take_unit(&mut self, name: &TaskName) -> UnitBatch {
-        let mut batch = UnitBatch::default();
-        if let Some(&index) = self.by_name.get(name.as_str()) {
-            self.take_state(index, &mut batch);
-        }
-        batch
+    /// Hands over what a task did, to be written at once: after a change of its definition, what came before belongs to the old one.
+    /// Answers with its id if it was handed over.
+    pub(crate) fn record_task(&mut self, name: &TaskName) -> Option<TaskId> {
+        let index = *self.by_name.get(name.as_str())?;
+        let id = self.slots[index as usize].as_ref()?.definition.id;
+        self.record_now(index).then_some(id)
     }
 
     /// Lets a task run that could not, unless it was edited, or deleted and added anew, meanwhile.

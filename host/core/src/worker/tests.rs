@@ -2,7 +2,8 @@ use std::sync::Mutex;
 
 use super::*;
 use crate::outcome::{Outcome, Reason, RunId};
-use crate::ports::Definition;
+use crate::patch::{Patch, Patches};
+use crate::ports::{Definition, UnitState};
 use crate::schedule::{ScheduleText, Zone};
 use crate::spec::{SpecPatch, TaskSpec};
 use crate::testing::{FakeRunner, MemoryStore, START, TestClock};
@@ -28,7 +29,7 @@ impl Bench {
         let clock = TestClock::start();
         let bus = EventBus::new();
         let (logs, _) = LogSink::new(move || clock.now(), bus.clone());
-        let (state_sender, states) = mpsc::channel(MAX_RECORD_BATCHES);
+        let (state_sender, states) = mpsc::channel(RECORD_QUEUE);
         let store = Arc::<MemoryStore>::default();
         let claims = Arc::<Claims>::default();
         claims.extend(until);
@@ -258,16 +259,65 @@ fn what_units_did_goes_to_the_recorder_and_is_kept_while_it_is_behind() {
     on_paused_clock(|| async {
         let mut bench = Bench::start();
         bench.add(1, "a", "1s", &[]).await;
-        // The recorder takes nothing: its channel fills.
+        // The recorder takes nothing: batches are kept back.
         pass(Duration::from_secs(30)).await;
-        let mut newest = None;
-        while let Ok(batch) = bench.states.try_recv() {
-            newest = batch.states.into_iter().last();
-        }
-        assert!(newest.expect("a state").1.counts.get(Outcome::Success) < 10);
+        let mut state = None;
+        take_in(&mut bench.states, &mut state);
+        assert!(state.clone().expect("a state").counts.get(Outcome::Success) < 10);
         pass(Duration::from_secs(2)).await;
-        let (_, state) = bench.states.recv().await.expect("a batch").states.pop().expect("a state");
-        assert!(state.counts.get(Outcome::Success) > 20, "a state is whole: what waited is in the next one");
+        take_in(&mut bench.states, &mut state);
+        let unit = bench.ask(|worker| worker.slot("a").expect("the task is there").unit.state()).await;
+        let state = state.expect("a state");
+        assert!(state.counts.get(Outcome::Success) > 20, "what was kept back comes with the next one");
+        assert_eq!(UnitState { journal: 0, ..state }, unit);
+    });
+}
+
+/// Brings the state of the only task up to date, as the store does.
+fn take_in(batches: &mut mpsc::Receiver<UnitBatch>, state: &mut Option<UnitState>) {
+    while let Ok(batch) = batches.try_recv() {
+        *state = batch.states.into_iter().last().map(|(_, state)| state).or(state.take());
+        let state = state.as_mut().expect("a whole state comes first");
+        for (_, at, patch) in Patches::of(&batch.patches).map(|patch| patch.expect("whole")) {
+            assert!((at as u64) < state.journal || Patch::decode(patch).expect("a patch").apply(state));
+        }
+        state.journal = 0;
+    }
+}
+
+#[test]
+fn a_success_that_goes_on_from_others_is_handed_over_as_a_patch_and_all_else_whole() {
+    on_paused_clock(|| async {
+        let mut bench = Bench::start();
+        bench.add(1, "a", "1s", &[]).await;
+        bench.add(2, "b", "1s", &["fail"]).await;
+        pass(Duration::from_secs(3)).await;
+        while bench.states.try_recv().is_ok() {}
+        pass(Duration::from_secs(10)).await;
+        let (mut patched, mut whole) = (Vec::new(), Vec::new());
+        while let Ok(batch) = bench.states.try_recv() {
+            patched.extend(Patches::of(&batch.patches).map(|patch| patch.expect("whole").0));
+            whole.extend(batch.states.into_iter().map(|(task, _)| task));
+        }
+        assert!(patched.len() >= 4 && patched.iter().all(|task| *task == 1), "{patched:?}");
+        assert!(whole.len() >= 4 && whole.iter().all(|task| *task == 2), "{whole:?}");
+    });
+}
+
+#[test]
+fn units_are_handed_over_whole_again_when_the_history_was_begun_anew() {
+    on_paused_clock(|| async {
+        let mut bench = Bench::start();
+        bench.add(1, "a", "1s", &[]).await;
+        pass(Duration::from_secs(3)).await;
+        while bench.states.try_recv().is_ok() {}
+        bench.claims.begin_anew(1);
+        pass(Duration::from_secs(3)).await;
+        let mut whole = Vec::new();
+        while let Ok(batch) = bench.states.try_recv() {
+            whole.extend(batch.states.into_iter().map(|(task, _)| task));
+        }
+        assert!(whole.contains(&1), "{whole:?}");
     });
 }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use taskhost_core::outcome::{Counts, Outcome, Reason, RunKey, RunReport, TaskId, Trigger};
-use taskhost_core::ports::{Actor, Definition, HostRun, OpenRun, Pause, Progress};
+use taskhost_core::patch::{Patch, Patches};
+use taskhost_core::ports::{Actor, Definition, HostRun, OpenRun, Pause, Progress, UnitState};
 use taskhost_core::time::Time;
 use taskhost_core::unit::{Action, Input, MAX_BACKFILL, Outage, Unit};
 
@@ -18,7 +19,7 @@ use crate::guest::Guest;
 use crate::oracle::Oracle;
 use crate::plan::{Event, Plan};
 use crate::random::Random;
-use crate::store::{Batch, Store};
+use crate::store::{Batch, JournalPatch, Store};
 
 // As in the worker and the recorder.
 const CLAIM_AHEAD: Duration = Duration::from_secs(2);
@@ -45,6 +46,8 @@ struct Live {
     /// By which rules its due times come; behind the definition for a moment.
     oracle: Oracle,
     dirty: bool,
+    /// What the store will have of it when all is written that was handed over.
+    handed_over: UnitState,
     ended: Vec<RunKey>,
     deleted: bool,
     idle_wakes: u32,
@@ -103,7 +106,11 @@ pub(crate) struct World {
     dirty: bool,
     truths: BTreeMap<TaskId, Truth>,
     store: Store,
+    /// What stands in the worker's batch, and what the recorder has.
+    journal: Vec<JournalPatch>,
     waiting: Batch,
+    /// The place in the journal of the next patch.
+    place: u64,
     refuse: u32,
     claimed: Time,
     /// When the recorder works next, and how far it is with it.
@@ -143,7 +150,9 @@ impl World {
             dirty: false,
             truths: BTreeMap::new(),
             store: Store::default(),
+            journal: Vec::new(),
             waiting: Batch::default(),
+            place: 0,
             refuse: 0,
             claimed: Time(i64::MIN),
             tick: 0,
@@ -381,9 +390,9 @@ impl World {
         }
         self.mark_dirty(task);
         if flush {
-            self.take_state(task);
-            let mut batch = std::mem::take(&mut self.waiting);
-            self.store.write(&mut batch);
+            self.take_state(task)?;
+            self.waiting.journal.append(&mut self.journal);
+            self.store.write(&mut self.waiting);
         }
         Ok(())
     }
@@ -400,6 +409,7 @@ impl World {
             oracle,
             // A crash that comes soon must not find what was before the last one.
             dirty: restored,
+            handed_over: UnitState::default(),
             ended: Vec::new(),
             deleted: false,
             idle_wakes: 0,
@@ -443,6 +453,10 @@ impl World {
                     inputs.push_back(Input::Finished { key, began, report });
                 }
             }
+        }
+        // As in the worker: a run that goes on waits for its turn in the queue.
+        if self.tasks.get(&task).is_some_and(|live| live.dirty && live.unit.running().is_empty()) {
+            self.take_patch(task)?;
         }
         Ok(())
     }

@@ -5,10 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use taskhost_core::outcome::{RunKey, RunRecord, TaskId};
+use taskhost_core::patch::Patch;
 use taskhost_core::ports::{Definition, HostRun, OpenRun, UnitState};
 use taskhost_core::time::Time;
 
 use crate::check::{Check, Mark, ensure};
+
+/// How often the journal grows before it is folded.
+const FOLD_WRITES: u32 = 5;
 
 /// What a worker handed to the recorder, or the recorder keeps for the store.
 #[derive(Default)]
@@ -16,33 +20,71 @@ pub(crate) struct Batch {
     pub(crate) states: HashMap<TaskId, (Arc<UnitState>, Mark)>,
     pub(crate) records: Vec<(TaskId, RunRecord)>,
     pub(crate) ended: Vec<(TaskId, RunKey)>,
+    /// Written after the rest.
+    pub(crate) journal: Vec<JournalPatch>,
 }
 
 impl Batch {
     pub(crate) fn is_empty(&self) -> bool {
-        self.states.is_empty()
+        self.states.is_empty() && self.journal.is_empty()
     }
+}
+
+/// A patch in the journal.
+pub(crate) struct JournalPatch {
+    pub(crate) task: TaskId,
+    pub(crate) place: u64,
+    pub(crate) patch: Patch,
+    pub(crate) mark: Mark,
 }
 
 #[derive(Default)]
 pub(crate) struct Store {
     pub(crate) definitions: BTreeMap<TaskId, (usize, Definition)>,
-    pub(crate) states: HashMap<TaskId, (Arc<UnitState>, Mark)>,
+    states: HashMap<TaskId, (Arc<UnitState>, Mark)>,
     pub(crate) starts: BTreeMap<(TaskId, RunKey), OpenRun>,
     records: BTreeMap<(TaskId, Time, u32), RunRecord>,
+    journal: Vec<JournalPatch>,
+    journal_writes: u32,
     pub(crate) host: Option<HostRun>,
 }
 
 impl Store {
+    /// Takes what goes before the journal.
     pub(crate) fn write(&mut self, batch: &mut Batch) {
-        let Batch { states, records, ended } = std::mem::take(batch);
-        self.states.extend(states);
-        for (id, record) in records {
+        self.states.extend(batch.states.drain());
+        for (id, record) in batch.records.drain(..) {
             self.records.insert((id, record.first_due(), record.key.backfill), record);
         }
-        for (id, key) in ended {
+        for (id, key) in batch.ended.drain(..) {
             self.starts.remove(&(id, key));
         }
+    }
+
+    /// Takes what goes into the journal, and puts it into the states now and then.
+    pub(crate) fn write_journal(&mut self, batch: &mut Batch) -> Check {
+        self.journal.append(&mut batch.journal);
+        self.journal_writes += 1;
+        if self.journal_writes % FOLD_WRITES == 0 {
+            for task in self.states.keys().copied().collect::<Vec<_>>() {
+                let folded = self.state_of(task)?;
+                self.states.extend(folded.map(|(state, mark)| (task, (Arc::new(state), mark))));
+            }
+            self.journal.clear();
+        }
+        Ok(())
+    }
+
+    /// A state brought up to date by the newest patch after it.
+    pub(crate) fn state_of(&self, id: TaskId) -> Result<Option<(UnitState, Mark)>, String> {
+        let Some((state, mark)) = self.states.get(&id) else { return Ok(None) };
+        let mut state = (**state).clone();
+        let newer = |patch: &&JournalPatch| patch.task == id && patch.place >= state.journal;
+        let Some(newest) = self.journal.iter().rev().find(newer) else { return Ok(Some((state, *mark))) };
+        let before = state.clone();
+        ensure!(newest.patch.apply(&mut state), "the patch {:?} does not fit the state {before:?}", newest.patch);
+        state.journal = newest.place + 1;
+        Ok(Some((state, newest.mark)))
     }
 
     pub(crate) fn note(&mut self, starts: Vec<(TaskId, OpenRun)>) {
@@ -59,7 +101,7 @@ impl Store {
 
     /// The stored records and those in the state add up to the counts.
     pub(crate) fn adds_up(&self, id: TaskId) -> Check {
-        let Some((state, _)) = self.states.get(&id) else { return Ok(()) };
+        let Some((state, _)) = self.state_of(id)? else { return Ok(()) };
         let mut times: BTreeMap<(Time, u32), u64> = BTreeMap::new();
         let of_task = (id, Time(i64::MIN), 0)..=(id, Time(i64::MAX), u32::MAX);
         let stored = self.records.range(of_task).map(|(_, record)| record);

@@ -4,6 +4,7 @@ mod damage;
 mod definitions;
 mod full_disk;
 mod history;
+mod journal;
 mod key_values;
 mod plugins;
 mod revisions;

@@ -26,12 +26,14 @@ impl World {
             }
         }
         for task in self.tasks.keys().copied().collect::<Vec<_>>() {
-            self.take_state(task);
+            self.take_state(task)?;
         }
+        self.waiting.journal.append(&mut self.journal);
         if self.refuse > 0 {
             return Ok(false);
         }
         self.store.write(&mut self.waiting);
+        self.store.write_journal(&mut self.waiting)?;
         let now = self.now();
         self.store.host = Some(HostRun { started: self.started, seen: now, stopped: Some(now), claimed: now });
         Ok(true)
@@ -54,6 +56,7 @@ impl World {
         self.wakes.clear();
         self.restless.clear();
         self.dirty = false;
+        self.journal.clear();
         self.waiting = Batch::default();
         self.refuse = 0;
         self.flights.clear();
@@ -87,10 +90,7 @@ impl World {
     fn restore(&mut self, task: usize, definition: Definition, outage: &Outage) -> Check {
         let id = definition.id;
         let now = outage.up_at;
-        let (state, mark) = match self.store.states.get(&id) {
-            Some((state, mark)) => ((**state).clone(), *mark),
-            None => (Default::default(), Mark::default()),
-        };
+        let (state, mark) = self.store.state_of(id)?.unwrap_or((UnitState::default(), Mark::default()));
         let starts = self.store.starts_of(id);
         let oracle = Oracle::of(&definition);
         let truth = self.truths.entry(id).or_default();

@@ -49,7 +49,8 @@ impl World {
         // What is due and was not fired waits for the claim.
         let now = self.now();
         let blocked = self.wakes.iter().flatten().any(|at| *at <= now);
-        let busy = blocked || !self.waiting.is_empty() || self.tick_stage > 0 || self.dirty;
+        let recorded = self.waiting.is_empty() && self.journal.is_empty() && !self.dirty;
+        let busy = blocked || self.tick_stage > 0 || !recorded;
         if busy {
             return self.tick;
         }
@@ -186,7 +187,7 @@ impl World {
                 self.step(task, Input::Finished { key, began, report: guest.report })?;
             }
             (1, _, Some(at)) => self.noted(at)?,
-            _ => self.record(),
+            _ => self.record()?,
         }
         Ok(true)
     }
@@ -281,29 +282,33 @@ impl World {
         }
     }
 
-    /// The recorder's second: a claim that is durable, then in force; then what units did, handed over and written.
-    fn record(&mut self) {
+    /// The recorder's second: a claim that is durable, then in force; then what units did, handed over and written, and the journal
+    /// last.
+    fn record(&mut self) -> Check {
         match self.tick_stage {
             0 => self.claim(),
             1 => self.claimed = self.claimed.max(self.store.host.map_or(self.claimed, |host| host.claimed)),
             2 => {
                 self.dirty = false;
                 for task in self.tasks.keys().copied().collect::<Vec<_>>() {
-                    self.take_state(task);
+                    self.take_state(task)?;
                 }
+                self.waiting.journal.append(&mut self.journal);
             }
+            3 if self.refuse == 0 => self.store.write(&mut self.waiting),
             _ => {
                 if self.refuse > 0 {
                     self.refuse -= 1;
                 } else {
-                    self.store.write(&mut self.waiting);
+                    self.store.write_journal(&mut self.waiting)?;
                 }
                 self.tick_stage = 0;
                 self.tick += SECOND * ((self.mono - self.tick) / SECOND + 1);
-                return;
+                return Ok(());
             }
         }
         self.tick_stage += 1;
+        Ok(())
     }
 
     pub(super) fn claim(&mut self) {
@@ -319,13 +324,39 @@ impl World {
         now.saturating_add(CLAIM_AHEAD).max(before.filter(|before| *before <= believable).unwrap_or(now))
     }
 
-    pub(super) fn take_state(&mut self, task: usize) {
-        let Some(live) = self.tasks.get_mut(&task).filter(|live| live.dirty) else { return };
+    /// Hands over what changed of a unit.
+    pub(super) fn take_state(&mut self, task: usize) -> Check {
+        if self.tasks.get(&task).is_none_or(|live| !live.dirty) || self.take_patch(task)? {
+            return Ok(());
+        }
+        let Some(live) = self.tasks.get_mut(&task) else { return Ok(()) };
         live.dirty = false;
         let id = live.definition.id;
         let mark = self.truths.entry(id).or_default().mark();
-        self.waiting.states.insert(id, (Arc::new(live.unit.state()), mark));
+        let state = UnitState { journal: self.place, ..live.unit.hand_over() };
+        live.handed_over = state.clone();
+        self.waiting.states.insert(id, (Arc::new(state), mark));
         self.waiting.records.extend(live.unit.history.take_unwritten().into_iter().map(|record| (id, record)));
         self.waiting.ended.extend(live.ended.drain(..).map(|key| (id, key)));
+        Ok(())
+    }
+
+    /// Hands over a patch, if that says what changed. What was handed over must then be what the unit has.
+    pub(super) fn take_patch(&mut self, task: usize) -> Result<bool, String> {
+        let Some(live) = self.tasks.get_mut(&task) else { return Ok(false) };
+        let Some(patch) = live.unit.patch().filter(|_| live.ended.is_empty()) else { return Ok(false) };
+        let (id, mut bytes) = (live.definition.id, Vec::new());
+        patch.encode(id, &mut bytes);
+        let read = Patches::of(&bytes).next().and_then(Result::ok).and_then(|(_, _, patch)| Patch::decode(patch));
+        ensure!(read == Some(patch), "t{task}: {patch:?} reads back as {read:?}");
+        let before = live.handed_over.clone();
+        ensure!(patch.apply(&mut live.handed_over), "t{task}: {patch:?} does not fit {before:?}");
+        let state = UnitState { journal: before.journal, ..live.unit.state() };
+        ensure!(live.handed_over == state, "t{task}: {patch:?} makes {:?} of what is {state:?}", live.handed_over);
+        live.dirty = false;
+        let mark = self.truths.entry(id).or_default().mark();
+        self.journal.push(JournalPatch { task: id, place: self.place, patch, mark });
+        self.place += 1;
+        Ok(true)
     }
 }
