@@ -326,7 +326,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         self.shared.claims.remove_task();
         release(&mut self.plugin_uses, slot.plugin);
         self.free.push(index);
-        for waiter in slot.gone_waiters {
+        for waiter in slot.rare.into_iter().flat_map(|rare| rare.gone_waiters) {
             waiter.send(()).ok();
         }
     }

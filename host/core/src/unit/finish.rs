@@ -222,7 +222,7 @@ impl Unit {
         if due && self.paused.is_none() && !self.deleted {
             let note = format!("{} runs in a row failed", self.failures);
             let pause = Pause { since: now, until: None, note: Some(note), by: Actor::Host };
-            self.paused = Some(pause.clone());
+            self.paused = Some(Box::new(pause.clone()));
             actions.push(Action::Pause(pause));
         }
     }

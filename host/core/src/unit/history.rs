@@ -24,15 +24,16 @@ pub struct History {
     pub counts: Counts,
     /// Newest last; at most [`LAST_RUNS`]. The newest may still grow; the others are closed.
     pub last_runs: VecDeque<RunRecord>,
-    /// Closed records that the store does not have.
-    unwritten: Vec<RunRecord>,
+    /// Closed records that the store does not have. In a box, since most tasks have none.
+    #[expect(clippy::box_collection, reason = "a `Vec` takes three times as much where there is nothing in it")]
+    unwritten: Option<Box<Vec<RunRecord>>>,
     /// How many due times were in records that were lost.
     pub lost: u64,
 }
 
 impl History {
     pub(super) fn restored(counts: Counts, last_runs: Vec<RunRecord>, lost: u64) -> Self {
-        Self { counts, last_runs: last_runs.into(), unwritten: Vec::new(), lost }
+        Self { counts, last_runs: last_runs.into(), unwritten: None, lost }
     }
 
     /// Takes in what became of a due time, or of several that were passed over together. `joins` says whether a success may share
@@ -46,10 +47,11 @@ impl History {
             return record.outcome == Outcome::Success;
         }
         if let Some(closed) = self.last_runs.back() {
-            if self.unwritten.len() == MAX_UNWRITTEN_RECORDS {
-                self.lost += self.unwritten.remove(0).times();
+            let unwritten = self.unwritten.get_or_insert_default();
+            if unwritten.len() == MAX_UNWRITTEN_RECORDS {
+                self.lost += unwritten.remove(0).times();
             }
-            self.unwritten.push(closed.clone());
+            unwritten.push(closed.clone());
         }
         self.make_room();
         self.last_runs.reserve_exact(1);
@@ -59,7 +61,7 @@ impl History {
 
     /// The closed records since the last time.
     pub fn take_unwritten(&mut self) -> Vec<RunRecord> {
-        std::mem::take(&mut self.unwritten)
+        self.unwritten.take().map_or_else(Vec::new, |unwritten| *unwritten)
     }
 
     /// Of the old records, successes go first while there are enough of them.

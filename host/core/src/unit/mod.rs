@@ -153,7 +153,7 @@ pub struct Unit {
     anchor: Time,
     due_at_once: bool,
     revision: u32,
-    paused: Option<Pause>,
+    paused: Option<Box<Pause>>,
     /// How far due times were taken.
     cursor: Time,
     /// The next one, unless it is a `delay`'s.
@@ -198,7 +198,7 @@ impl Unit {
             anchor,
             due_at_once: definition.due_at_once,
             revision: definition.revision,
-            paused: definition.paused.clone(),
+            paused: definition.paused.clone().map(Box::new),
             cursor: if definition.due_at_once { Time(anchor.0.saturating_sub(1)) } else { anchor },
             next: None,
             rested_since: Some(anchor),
@@ -250,7 +250,7 @@ impl Unit {
     }
 
     pub fn paused(&self) -> Option<&Pause> {
-        self.paused.as_ref()
+        self.paused.as_deref()
     }
 
     /// The newest run that was asked for and not due by a schedule.
@@ -424,7 +424,7 @@ impl Unit {
                 self.leave_behind(now, actions);
                 self.revision = revision;
                 self.next = None;
-                self.paused = Some(pause);
+                self.paused = Some(Box::new(pause));
             }
             Input::Resumed { revision } => {
                 self.revision = revision;

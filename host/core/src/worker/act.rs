@@ -58,7 +58,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             Action::Cancel(key) => self.cancel_run(index, key),
             Action::Stop(key) => self.slots[index as usize].as_ref()?.control(key)?.stop(),
             Action::Record { record, late_us } => self.record(index, &record, late_us),
-            Action::Ended(key) => self.slots[index as usize].as_mut()?.ended.push(key),
+            Action::Ended(key) => self.slots[index as usize].as_mut()?.rare().ended.push(key),
             Action::WantCatchUp => self.catch_ups.push_back(index),
             Action::Pause(pause) => {
                 let slot = self.slots[index as usize].as_ref()?;

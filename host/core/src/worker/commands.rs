@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::slot::MAX_OLD_PLUGINS;
+use super::slot::{MAX_OLD_PLUGINS, Rare};
 use super::{Known, NewUnit, Slot, Worker, release};
 use crate::log::TaskLog;
 use crate::name::TaskName;
@@ -18,6 +18,11 @@ use crate::unit::{Input, Outage, Unit};
 
 /// How many due times that wait for their jitter begin at once when the definition changes.
 const MAX_SETTLED: usize = 100;
+
+/// How many more places are made where there are none: one for so many tasks, since a `Vec` left to itself would keep as many empty
+/// as there are tasks; and at least so many.
+const SPARE_SLOTS: usize = 8;
+const MIN_SPARE_SLOTS: usize = 256;
 
 impl<R: Runner, C: Clock> Worker<R, C> {
     /// Registers a task, and starts its clock. `outage` tells of the time since the host last ran it.
@@ -42,15 +47,12 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             definition,
             plugin,
             job,
-            old_plugins,
             log,
             controls: Vec::new(),
             spare_control: None,
-            ended: Vec::new(),
             wake: 0,
             dirty: false,
-            run_waiters: Vec::new(),
-            gone_waiters: Vec::new(),
+            rare: (!old_plugins.is_empty()).then(|| Box::new(Rare { old_plugins, ..Rare::default() })),
         };
         *self.plugin_uses.entry(plugin).or_default() += 1;
         let index = match self.free.pop() {
@@ -59,6 +61,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 index
             }
             None => {
+                if self.slots.len() == self.slots.capacity() {
+                    self.slots.reserve_exact(self.slots.len() / SPARE_SLOTS + MIN_SPARE_SLOTS);
+                }
                 self.slots.push(Some(slot));
                 u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 tasks fit in memory")
             }
@@ -80,10 +85,12 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let Some(index) = self.settle(&definition) else { return };
         let Some(slot) = self.slots[index as usize].as_mut() else { return };
         if plugin != slot.plugin {
-            if slot.old_plugins.len() == MAX_OLD_PLUGINS {
-                slot.old_plugins.remove(0);
+            let old = (slot.definition.revision, slot.plugin);
+            let old_plugins = &mut slot.rare().old_plugins;
+            if old_plugins.len() == MAX_OLD_PLUGINS {
+                old_plugins.remove(0);
             }
-            slot.old_plugins.push((slot.definition.revision, slot.plugin));
+            old_plugins.push(old);
             release(&mut self.plugin_uses, slot.plugin);
             *self.plugin_uses.entry(plugin).or_default() += 1;
             slot.plugin = plugin;
@@ -151,7 +158,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let Some(index) = self.by_name.remove(name) else { return };
         let Some(slot) = self.slots[index as usize].as_mut() else { return };
         self.leaving.insert(name.clone());
-        slot.gone_waiters.push(gone);
+        slot.rare().gone_waiters.push(gone);
         slot.log.close();
         if cancel {
             self.step(index, Input::Cancel { key: None });
@@ -177,7 +184,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let run = slot.find(slot.unit.newest_own())?;
         match finished {
             Some(finished) if run.phase == RunPhase::Ended => drop(finished.send(run.clone())),
-            Some(finished) => slot.run_waiters.push((run.id.key, finished)),
+            Some(finished) => slot.rare().run_waiters.push((run.id.key, finished)),
             None => {}
         }
         Some(Ok(run))

@@ -168,7 +168,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 impl<J> Slot<J> {
     /// What changed since the unit was handed over, if a patch can say it.
     fn patch(&self) -> Option<Patch> {
-        let patch = self.unit.patch().filter(|_| self.ended.is_empty())?;
+        let patch = self.unit.patch().filter(|_| self.rare.as_ref().is_none_or(|rare| rare.ended.is_empty()))?;
         let (log_seq, log_lost) = self.log.position();
         Some(Patch { log_seq, log_lost, ..patch })
     }
@@ -178,10 +178,10 @@ impl<J> Slot<J> {
         self.dirty = false;
         let id = self.definition.id;
         let (log_seq, log_lost) = self.log.position();
-        let plugins = self.old_plugins.clone();
+        let plugins = self.old_plugins().to_vec();
         let journal = batch.patches.len() as u64;
         batch.states.push((id, UnitState { plugins, log_seq, log_lost, journal, ..self.unit.hand_over() }));
         batch.records.extend(self.unit.history.take_unwritten().into_iter().map(|record| (id, record)));
-        batch.ended.extend(self.ended.drain(..).map(|key| (id, key)));
+        batch.ended.extend(self.rare.iter_mut().flat_map(|rare| rare.ended.drain(..)).map(|key| (id, key)));
     }
 }

@@ -36,18 +36,25 @@ pub(crate) struct Slot<J> {
     pub definition: Definition,
     pub plugin: Sha256,
     pub job: Result<J, Arc<str>>,
-    /// Which plugin ran up to which revision, oldest first; at most [`MAX_OLD_PLUGINS`].
-    pub(super) old_plugins: Vec<(u32, Sha256)>,
     pub(super) log: Arc<TaskLog>,
     /// How the runs that are going on are told to stop.
     pub(super) controls: Vec<(RunKey, Arc<RunControl>)>,
     /// One that was not touched, for the next run.
     pub(super) spare_control: Option<Arc<RunControl>>,
-    /// Runs whose start was noted and that have ended, to be told to the store.
-    pub(super) ended: Vec<RunKey>,
     /// The number of the wake-up that is meant; earlier ones are stale.
     pub(super) wake: u32,
     pub(super) dirty: bool,
+    /// In a box, since most tasks have nothing of it.
+    pub(super) rare: Option<Box<Rare>>,
+}
+
+/// What few tasks have, or seldom.
+#[derive(Default)]
+pub(super) struct Rare {
+    /// Which plugin ran up to which revision, oldest first; at most [`MAX_OLD_PLUGINS`].
+    pub(super) old_plugins: Vec<(u32, Sha256)>,
+    /// Runs whose start was noted and that have ended, to be told to the store.
+    pub(super) ended: Vec<RunKey>,
     /// Who waits for the end of which run.
     pub(super) run_waiters: Vec<(RunKey, oneshot::Sender<Run>)>,
     /// Who waits until the deleted task is gone.
@@ -61,6 +68,16 @@ impl<J> Slot<J> {
 
     pub(crate) fn spec(&self) -> &Arc<TaskSpec> {
         &self.definition.spec
+    }
+
+    /// What few tasks have, made now if it is not there.
+    pub(super) fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// Which plugin ran up to which revision.
+    pub(super) fn old_plugins(&self) -> &[(u32, Sha256)] {
+        self.rare.as_ref().map_or(&[], |rare| &rare.old_plugins)
     }
 
     /// How a run that was begun is told to stop.
@@ -87,8 +104,11 @@ impl<J> Slot<J> {
     }
 
     pub(super) fn tell_waiters(&mut self, record: &RunRecord) {
-        while let Some(at) = self.run_waiters.iter().position(|(key, _)| *key == record.key) {
-            let (_, waiter) = self.run_waiters.swap_remove(at);
+        let is_it = |(key, _): &(RunKey, _)| *key == record.key;
+        while let Some(rare) = &mut self.rare
+            && let Some(at) = rare.run_waiters.iter().position(is_it)
+        {
+            let (_, waiter) = rare.run_waiters.swap_remove(at);
             // Fails only if nobody waits any more.
             waiter.send(self.run_of(record)).ok();
         }
@@ -96,11 +116,12 @@ impl<J> Slot<J> {
 
     /// A kept record with the words that its revision gives it.
     pub(crate) fn run_of(&self, record: &RunRecord) -> Run {
-        let old = self.old_plugins.iter().position(|(revision, _)| *revision >= record.revision);
+        let old_plugins = self.old_plugins();
+        let old = old_plugins.iter().position(|(revision, _)| *revision >= record.revision);
         let plugin = match old {
             // It may be older than what is remembered.
-            Some(0) if self.old_plugins.len() == MAX_OLD_PLUGINS => None,
-            Some(at) => Some(self.old_plugins[at].1),
+            Some(0) if old_plugins.len() == MAX_OLD_PLUGINS => None,
+            Some(at) => Some(old_plugins[at].1),
             None => Some(self.plugin),
         };
         Run {
