@@ -16,7 +16,7 @@ use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use taskhost_core::log::LogChunk;
 use taskhost_core::outcome::TaskId;
-use taskhost_core::ports::{HistoryBatch, HostRun, OpenRun, Start, StoreError, UnitState};
+use taskhost_core::ports::{Clock, HistoryBatch, HostRun, OpenRun, Start, StoreError, SystemClock, UnitState};
 
 use crate::OpenError;
 use crate::blocks::Blocks;
@@ -38,8 +38,12 @@ const FILE_NAME: &str = "history.db";
 /// How far the log is grown at start, in bytes. A busy host grows it further, once.
 pub(crate) const WAL_BYTES: u64 = 4 << 20;
 
-/// The writer's page cache, in KiB: what a batch of all tasks changes fits, so that it goes to the log once.
-const CACHE_KIB: i64 = 64 << 10;
+/// The writer's page cache, in KiB: states of a thousand tasks fit, so that each page of a batch goes to the log once. What is only
+/// appended does so anyway.
+const CACHE_KIB: i64 = 8 << 10;
+
+/// How many statements are kept ready: all of the writer's.
+const PREPARED_STATEMENTS: usize = 64;
 
 /// How many pages of the log are copied at once. The same pages are written again every second, so many come together.
 const CHECKPOINT_FRAMES: i64 = 8000;
@@ -358,6 +362,7 @@ impl History {
 fn connect_to_write(file: &Path) -> rusqlite::Result<Connection> {
     let conn = connect(file, Durability::Normal)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     Ok(conn)
 }
 
@@ -480,13 +485,22 @@ fn remove_rows(conn: &Connection, task: TaskId, limit: u64) -> rusqlite::Result<
 }
 
 /// What the history has at start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) states: HashMap<TaskId, UnitState>,
     pub(crate) starts: HashMap<TaskId, Vec<OpenRun>>,
     pub(crate) previous: Option<HostRun>,
     /// Where the journal goes on.
     pub(crate) journal: u64,
+}
+
+impl Stored {
+    /// Nothing can be read, of what may be there. The journal goes on at a place that none had before: bytes come more slowly than
+    /// nanoseconds.
+    pub(crate) fn unreadable() -> Self {
+        let journal = SystemClock.now().0.unsigned_abs();
+        Self { states: HashMap::new(), starts: HashMap::new(), previous: None, journal }
+    }
 }
 
 /// All that can be read. What can't be is told as a fault.

@@ -151,7 +151,7 @@ impl Store for SqliteStore {
             // Tasks run without it.
             let words = format!("the history in {} can't be read: {error}", self.history_file.display());
             self.faults.set(Subject::Database(self.history_file.clone()), words);
-            Default::default()
+            history::Stored::unreadable()
         });
         let tasks = definitions
             .into_iter()
