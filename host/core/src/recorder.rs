@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use crate::log::TaskLog;
+use crate::log::{LogChunk, TaskLog, UnwrittenLogs};
 use crate::outcome::{RunKey, RunRecord, TaskId};
 use crate::ports::{Clock, HistoryBatch, HostRun, JournalEntry, Store, StoreError, UnitState};
 use crate::time::Time;
@@ -36,8 +36,11 @@ const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a host without tasks says that it is alive.
 const IDLE_BEAT: Duration = Duration::from_secs(60);
 
-/// How many tasks' logs go into one batch, those that waited longest first: what a burst may cost the store.
-const FLUSH_LOGS: usize = 4_000;
+/// How many batches lines wait for others of their task, unless they are in a hurry: what a crash may take of them.
+const LINES_WAIT_BATCHES: usize = 4;
+
+/// How many tasks' logs go into one batch.
+const BATCH_LOGS: usize = 10_000;
 
 /// How many tasks go into one batch: starts that are noted meanwhile wait for no more.
 const BATCH_TASKS: usize = 1_000;
@@ -248,10 +251,11 @@ impl<C: Clock> Recorder<C> {
         mut self,
         mut units: mpsc::Receiver<UnitBatch>,
         mut urgents: mpsc::Receiver<Urgent>,
-        mut logs: mpsc::UnboundedReceiver<Arc<TaskLog>>,
+        logs: UnwrittenLogs,
         mut last: oneshot::Receiver<oneshot::Sender<()>>,
     ) {
         let claims = Arc::clone(&self.claims);
+        let mut logs = DueLogs { logs, queued: VecDeque::new(), taken: 0 };
         let mut tick = tokio::time::interval(FLUSH_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -265,7 +269,7 @@ impl<C: Clock> Recorder<C> {
                         self.take(batch);
                     }
                     let tasks = self.waiting.take_these(&tasks);
-                    let written = self.write(tasks, Vec::new(), &[], None).await;
+                    let written = self.write(tasks, Vec::new(), LogChunks::default(), None).await;
                     self.tell(written);
                     done.send(()).ok();
                     continue;
@@ -280,7 +284,7 @@ impl<C: Clock> Recorder<C> {
             match last {
                 None => {
                     self.claim().await;
-                    self.flush(&mut logs, FLUSH_LOGS, None).await;
+                    self.flush(&mut logs, false, None).await;
                 }
                 Some(Ok(done)) => {
                     while let Ok(batch) = units.try_recv() {
@@ -288,7 +292,7 @@ impl<C: Clock> Recorder<C> {
                     }
                     let now = self.clock.now();
                     let stopped = HostRun { started: self.started, seen: now, stopped: Some(now), claimed: now };
-                    self.flush(&mut logs, usize::MAX, Some(stopped)).await;
+                    self.flush(&mut logs, true, Some(stopped)).await;
                     done.send(()).ok();
                     return;
                 }
@@ -336,14 +340,9 @@ impl<C: Clock> Recorder<C> {
         self.claims.lost_records.fetch_add(lost, Ordering::Relaxed);
     }
 
-    /// Writes what waits; `host` with the last of it.
-    async fn flush(
-        &mut self,
-        logs: &mut mpsc::UnboundedReceiver<Arc<TaskLog>>,
-        log_limit: usize,
-        host: Option<HostRun>,
-    ) {
-        let written = self.try_flush(logs, log_limit, host).await;
+    /// Writes what waits, and all logs if it is the end; `host` with the last of it.
+    async fn flush(&mut self, logs: &mut DueLogs, all_logs: bool, host: Option<HostRun>) {
+        let written = self.try_flush(logs, all_logs, host).await;
         self.tell(written);
     }
 
@@ -363,24 +362,27 @@ impl<C: Clock> Recorder<C> {
         }
     }
 
-    async fn try_flush(
-        &mut self,
-        logs: &mut mpsc::UnboundedReceiver<Arc<TaskLog>>,
-        log_limit: usize,
-        host: Option<HostRun>,
-    ) -> Result<(), StoreError> {
-        let mut waiting_logs = logs.len().min(log_limit);
+    async fn try_flush(&mut self, logs: &mut DueLogs, all_logs: bool, host: Option<HostRun>) -> Result<(), StoreError> {
+        let mut hurried_logs = logs.logs.hurried.len();
+        let mut due_logs = logs.due(all_logs);
         loop {
-            let most = waiting_logs.min(BATCH_TASKS);
-            let taken: Vec<_> = std::iter::from_fn(|| logs.try_recv().ok()).take(most).collect();
-            waiting_logs -= most;
+            let mut chunks = LogChunks::default();
+            while chunks.logs.len() < BATCH_LOGS && hurried_logs > 0 {
+                hurried_logs -= 1;
+                chunks.extend(logs.logs.hurried.try_recv().ok(), true);
+            }
+            while chunks.logs.len() < BATCH_LOGS && due_logs > 0 {
+                due_logs -= 1;
+                logs.taken += 1;
+                chunks.extend(logs.logs.waiting.try_recv().ok(), false);
+            }
             let tasks = self.waiting.take(BATCH_TASKS);
-            let last = waiting_logs == 0 && self.waiting.tasks.is_empty();
+            let last = hurried_logs == 0 && due_logs == 0 && self.waiting.tasks.is_empty();
             let journal = if last { self.waiting.take_journal() } else { Vec::new() };
-            if taken.is_empty() && tasks.is_empty() && journal.is_empty() && (host.is_none() || !last) {
+            if chunks.logs.is_empty() && tasks.is_empty() && journal.is_empty() && (host.is_none() || !last) {
                 return Ok(());
             }
-            self.write(tasks, journal, &taken, host.filter(|_| last)).await?;
+            self.write(tasks, journal, chunks, host.filter(|_| last)).await?;
             if last {
                 // What a burst took is not kept.
                 self.waiting.tasks.shrink_to(BATCH_TASKS);
@@ -394,7 +396,7 @@ impl<C: Clock> Recorder<C> {
         &mut self,
         tasks: Vec<(TaskId, WaitingTask)>,
         journal: Vec<JournalEntry>,
-        logs: &[Arc<TaskLog>],
+        logs: LogChunks,
         host: Option<HostRun>,
     ) -> Result<(), StoreError> {
         let batch = HistoryBatch {
@@ -402,19 +404,57 @@ impl<C: Clock> Recorder<C> {
             records: of_each(&tasks, |task| &task.records),
             ended: of_each(&tasks, |task| &task.ended),
             journal: journal.clone(),
-            logs: logs.iter().flat_map(|log| log.take_unwritten()).collect(),
+            logs: logs.chunks,
             host,
         };
         let written = self.store.record(batch).await;
         self.claims.begin_anew(self.store.histories());
         match &written {
-            Ok(()) => logs.iter().for_each(|log| log.written()),
+            Ok(()) => logs.logs.iter().for_each(|log| log.written()),
             Err(_) => {
                 self.waiting.put_back(tasks, journal);
-                logs.iter().for_each(TaskLog::refused);
+                logs.logs.iter().for_each(TaskLog::refused);
             }
         }
         written
+    }
+}
+
+/// Logs whose lines are to be written, those that waited longest first.
+struct DueLogs {
+    logs: UnwrittenLogs,
+    /// How many there were, all in all, at each of the last batches.
+    queued: VecDeque<u64>,
+    /// How many of them were taken out.
+    taken: u64,
+}
+
+impl DueLogs {
+    /// How many have waited long enough.
+    fn due(&mut self, all: bool) -> u64 {
+        let queued = self.taken + self.logs.waiting.len() as u64;
+        self.queued.push_back(queued);
+        let oldest = if self.queued.len() > LINES_WAIT_BATCHES { self.queued.pop_front() } else { None };
+        let due = if all || self.logs.is_pressed() { queued } else { oldest.unwrap_or(0) };
+        due.saturating_sub(self.taken)
+    }
+}
+
+/// What logs have to be written.
+#[derive(Default)]
+struct LogChunks {
+    logs: Vec<Arc<TaskLog>>,
+    chunks: Vec<LogChunk>,
+}
+
+impl LogChunks {
+    fn extend(&mut self, log: Option<Arc<TaskLog>>, hurried: bool) {
+        let Some(log) = log else { return };
+        let before = self.chunks.len();
+        log.take_unwritten(hurried, &mut self.chunks);
+        if self.chunks.len() > before {
+            self.logs.push(log);
+        }
     }
 }
 

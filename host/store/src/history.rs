@@ -14,15 +14,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lru::LruCache;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use taskhost_core::log::LogChunk;
 use taskhost_core::outcome::TaskId;
-use taskhost_core::ports::{HistoryBatch, HostRun, OpenRun, Start, StoreError, UnitState};
+use taskhost_core::ports::{Clock, HistoryBatch, HostRun, OpenRun, Start, StoreError, SystemClock, UnitState};
 
 use crate::OpenError;
+use crate::blocks::Blocks;
 use crate::database::{self, Durability, connect, connect_to_read};
 use crate::encoding;
 use crate::error::{from_sqlite, is_damage};
 use crate::faults::{Faults, Subject};
 use crate::hosts;
+use crate::ids::{MAX_KNOWN_TASKS, TaskMap};
 use crate::journal::{Journal, Newest};
 use crate::logs;
 use crate::migrate::{self, migrate};
@@ -35,8 +38,12 @@ const FILE_NAME: &str = "history.db";
 /// How far the log is grown at start, in bytes. A busy host grows it further, once.
 pub(crate) const WAL_BYTES: u64 = 4 << 20;
 
-/// The writer's page cache, in KiB: what a batch of all tasks changes fits, so that it goes to the log once.
-const CACHE_KIB: i64 = 64 << 10;
+/// The writer's page cache, in KiB: states of a thousand tasks fit, so that each page of a batch goes to the log once. What is only
+/// appended does so anyway.
+const CACHE_KIB: i64 = 8 << 10;
+
+/// How many statements are kept ready: all of the writer's.
+const PREPARED_STATEMENTS: usize = 64;
 
 /// How many pages of the log are copied at once. The same pages are written again every second, so many come together.
 const CHECKPOINT_FRAMES: i64 = 8000;
@@ -71,8 +78,9 @@ pub(crate) struct History {
 /// What is known of tasks without asking.
 #[derive(Debug)]
 struct Known {
-    /// How much log each task has, as far as it was asked since start.
-    logs: HashMap<TaskId, Usage>,
+    /// How much log each task has, as far as it was asked; at most [`MAX_KNOWN_TASKS`].
+    logs: TaskMap<Usage>,
+    blocks: Blocks,
     runs: Runs,
     journal: Journal,
     forgotten: LruCache<TaskId, ()>,
@@ -81,6 +89,7 @@ struct Known {
 impl Known {
     fn count_anew(&mut self) {
         self.logs.clear();
+        self.blocks.forget();
         self.runs.count_anew();
         self.journal.forget();
     }
@@ -105,7 +114,8 @@ impl History {
             file,
             conn: Some(conn),
             known: Known {
-                logs: HashMap::new(),
+                logs: TaskMap::default(),
+                blocks: Blocks::default(),
                 runs: Runs::default(),
                 journal: Journal::default(),
                 forgotten: LruCache::new(MAX_FORGOTTEN),
@@ -202,7 +212,25 @@ impl History {
     /// Does some of what can wait, and says whether there is more.
     pub(crate) fn tidy_some(&mut self) -> bool {
         let removing = self.remove_some();
-        self.fold_some() || removing
+        let folding = self.fold_some();
+        self.unpack_some() || folding || removing
+    }
+
+    /// Makes chunks of some of the blocks of log lines, and says whether there is more.
+    fn unpack_some(&mut self) -> bool {
+        if !self.known.blocks.wants_unpacking() {
+            return false;
+        }
+        let unpacked = self.write(Durability::Normal, |conn, known| {
+            let chunks = known.blocks.unpack(conn)?;
+            let Known { logs, forgotten, .. } = known;
+            let kept = chunks.iter().filter(|chunk| !forgotten.contains(&chunk.task));
+            kept.into_iter().try_for_each(|chunk| keep_chunk(conn, logs, chunk))
+        });
+        if let Err(error) = unpacked {
+            tracing::debug!("blocks of log lines stay as they are: {error}");
+        }
+        self.known.blocks.wants_unpacking()
     }
 
     /// Puts some of the journal into states, and says whether there is more.
@@ -334,6 +362,7 @@ impl History {
 fn connect_to_write(file: &Path) -> rusqlite::Result<Connection> {
     let conn = connect(file, Durability::Normal)?;
     conn.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    conn.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
     Ok(conn)
 }
 
@@ -363,7 +392,7 @@ fn set_aside(file: &Path, reason: &str, faults: &Faults) -> std::io::Result<()> 
 }
 
 fn write_batch(conn: &Connection, known: &mut Known, batch: &HistoryBatch) -> rusqlite::Result<()> {
-    let Known { logs, runs, journal, forgotten } = known;
+    let Known { logs, blocks, runs, journal, forgotten } = known;
     let mut statement = conn.prepare_cached("INSERT OR REPLACE INTO unit_state VALUES (?1, ?2, ?3, ?4)")?;
     for (task, state) in batch.states.iter().filter(|(task, _)| !forgotten.contains(task)) {
         match encoding::encode(state) {
@@ -379,22 +408,30 @@ fn write_batch(conn: &Connection, known: &mut Known, batch: &HistoryBatch) -> ru
     for (task, key) in &batch.ended {
         statement.execute(params![task.cast_signed(), key.due.0, key.backfill])?;
     }
-    for chunk in batch.logs.iter().filter(|chunk| !forgotten.contains(&chunk.task)) {
-        logs::insert(conn, chunk)?;
-        let usage = match logs.entry(chunk.task) {
-            // Asked after the insertion, so the chunk is in it.
-            Entry::Vacant(entry) => entry.insert(quota::usage(conn, chunk.task)?),
-            Entry::Occupied(entry) => {
-                let usage = entry.into_mut();
-                usage.add(chunk);
-                usage
-            }
-        };
-        if usage.is_over(chunk.last_time) {
-            *usage = quota::trim(conn, chunk.task, chunk.last_time)?;
-        }
-    }
+    let chunks = batch.logs.iter().filter(|chunk| !forgotten.contains(&chunk.task)).collect();
+    blocks.write(conn, chunks)?.into_iter().try_for_each(|chunk| keep_chunk(conn, logs, chunk))?;
     batch.host.iter().try_for_each(|run| hosts::write(conn, run))
+}
+
+/// Writes a chunk, and drops what its task then has too much.
+fn keep_chunk(conn: &Connection, logs: &mut TaskMap<Usage>, chunk: &LogChunk) -> rusqlite::Result<()> {
+    if logs.len() >= MAX_KNOWN_TASKS {
+        logs.clear();
+    }
+    logs::insert(conn, chunk)?;
+    let usage = match logs.entry(chunk.task) {
+        // Asked after the insertion, so the chunk is in it.
+        Entry::Vacant(entry) => entry.insert(quota::usage(conn, chunk.task)?),
+        Entry::Occupied(entry) => {
+            let usage = entry.into_mut();
+            usage.add(chunk);
+            usage
+        }
+    };
+    if usage.is_over(chunk.last_time) {
+        *usage = quota::trim(conn, chunk.task, chunk.last_time)?;
+    }
+    Ok(())
 }
 
 fn write_starts<'s>(conn: &Connection, known: &Known, starts: impl Iterator<Item = &'s Start>) -> rusqlite::Result<()> {
@@ -448,7 +485,7 @@ fn remove_rows(conn: &Connection, task: TaskId, limit: u64) -> rusqlite::Result<
 }
 
 /// What the history has at start.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Stored {
     pub(crate) states: HashMap<TaskId, UnitState>,
     pub(crate) starts: HashMap<TaskId, Vec<OpenRun>>,
@@ -457,18 +494,33 @@ pub(crate) struct Stored {
     pub(crate) journal: u64,
 }
 
+impl Stored {
+    /// Nothing can be read, of what may be there. The journal goes on at a place that none had before: bytes come more slowly than
+    /// nanoseconds.
+    pub(crate) fn unreadable() -> Self {
+        let journal = SystemClock.now().0.unsigned_abs();
+        Self { states: HashMap::new(), starts: HashMap::new(), previous: None, journal }
+    }
+}
+
 /// All that can be read. What can't be is told as a fault.
 pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Stored> {
     let conn = connect_to_read(file)?;
-    let (states, journal) = load_states(&conn, faults)?;
-    Ok(Stored { states, journal, starts: load_starts(&conn, faults)?, previous: hosts::newest(&conn)? })
+    let previous = hosts::newest(&conn)?;
+    let in_good_order = previous.is_some_and(|run| run.stopped.is_some());
+    let (states, journal) = load_states(&conn, in_good_order, faults)?;
+    Ok(Stored { states, journal, starts: load_starts(&conn, faults)?, previous })
 }
 
 /// Every task's state, brought up to date by the journal, and where that goes on.
 ///
 /// A crash may have kept newer log lines than states, and lines are numbered on from the state: it counts the lines that are
-/// stored, so that no number is given twice.
-fn load_states(conn: &Connection, faults: &Faults) -> rusqlite::Result<(HashMap<TaskId, UnitState>, u64)> {
+/// stored, so that no number is given twice. After an end `in_good_order` the states know.
+fn load_states(
+    conn: &Connection,
+    mut in_good_order: bool,
+    faults: &Faults,
+) -> rusqlite::Result<(HashMap<TaskId, UnitState>, u64)> {
     let newest = Newest::of(conn, faults);
     let mut end = newest.end;
     let mut statement = conn.prepare("SELECT task, format, state, journal FROM unit_state")?;
@@ -485,13 +537,15 @@ fn load_states(conn: &Connection, faults: &Faults) -> rusqlite::Result<(HashMap<
                 states.insert(task, state);
             }
             Err(reason) => {
+                in_good_order = false;
                 let words =
                     format!("the counters and last runs of task {task:016x} begin anew: they can't be read ({reason})");
                 faults.set(Subject::State(task), words);
             }
         }
     }
-    for (task, newest_seq) in logs::newest_seqs(conn)? {
+    let newest_seqs = if in_good_order { TaskMap::default() } else { logs::newest_seqs(conn)? };
+    for (task, newest_seq) in newest_seqs {
         let state = states.entry(task).or_default();
         state.log_seq = state.log_seq.max(newest_seq);
     }

@@ -5,9 +5,6 @@
 //! into its state, and the rows go. That is done in small steps between the batches, so many for each batch that the journal does
 //! not get longer than twice that.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
-
 use rusqlite::{Connection, OptionalExtension, params};
 use taskhost_core::outcome::TaskId;
 use taskhost_core::patch::{PATCH_FORMAT, Patch, Patches};
@@ -15,6 +12,7 @@ use taskhost_core::ports::{JournalEntry, UnitState};
 
 use crate::encoding;
 use crate::faults::{Faults, Subject};
+use crate::ids::TaskMap;
 
 /// How many bytes of patches there are before they are folded.
 const FOLD_BYTES: u64 = 32 << 20;
@@ -162,7 +160,7 @@ impl Fold {
 /// The newest patch of each task in a part of the journal, which is read from its end.
 #[derive(Debug, Default)]
 pub(crate) struct Newest {
-    patches: HashMap<TaskId, Found, BuildHasherDefault<IdHasher>>,
+    patches: TaskMap<Found>,
     bytes: Vec<u8>,
     /// Where the journal ends, as far as it was read.
     pub(crate) end: u64,
@@ -265,25 +263,6 @@ fn tell(faults: &Faults, reason: &str) {
         "what some tasks did last before the host stopped is not known: the journal of it can't be read ({reason})"
     );
     faults.set(Subject::Journal, words);
-}
-
-/// Ids of tasks are random, so little is left to do.
-#[derive(Clone, Copy, Debug, Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_u64((*byte).into()));
-    }
-
-    fn write_u64(&mut self, id: u64) {
-        // By the golden ratio, which spreads what is not random over all bits.
-        self.0 = (self.0 ^ id).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    }
 }
 
 #[cfg(test)]

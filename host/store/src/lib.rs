@@ -4,7 +4,7 @@
 //! - `definitions.db`: tasks, whether they are paused, and plugins' rows (`definitions.rs`); revisions (`revisions.rs`). What
 //!   was answered survives a power cut.
 //! - `history.db`: what tasks keep in mind, and runs that are about to start (`history.rs`); what of it changes with each tick
-//!   (`journal.rs`); records of runs (`runs.rs`); logs (`logs.rs`); when the host was up (`hosts.rs`). May be lost; damaged, it is set aside. Starts of runs and what is said
+//!   (`journal.rs`); records of runs (`runs.rs`); logs (`logs.rs`, `blocks.rs`); when the host was up (`hosts.rs`). May be lost; damaged, it is set aside. Starts of runs and what is said
 //!   of the host survive a power cut when they are answered, the rest soon after.
 //! - `key_values.db`: what tasks keep from run to run (`key_values.rs`). What was answered survives a power cut; damaged, it is kept
 //!   as it is, and nobody gets at it.
@@ -13,6 +13,7 @@
 //!
 //! Each database has one thread that writes (`writer.rs`). Nothing here knows when tasks run.
 
+mod blocks;
 mod database;
 mod definitions;
 mod encoding;
@@ -20,6 +21,7 @@ mod error;
 mod faults;
 mod history;
 mod hosts;
+mod ids;
 mod journal;
 mod key_values;
 mod lock;
@@ -149,7 +151,7 @@ impl Store for SqliteStore {
             // Tasks run without it.
             let words = format!("the history in {} can't be read: {error}", self.history_file.display());
             self.faults.set(Subject::Database(self.history_file.clone()), words);
-            Default::default()
+            history::Stored::unreadable()
         });
         let tasks = definitions
             .into_iter()

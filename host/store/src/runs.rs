@@ -4,7 +4,6 @@
 //! How many a task has is counted once and then kept in mind, and whatever drops records drops few at a time: a batch of
 //! ten thousand tasks that all have too many takes little longer than any other, and the next batches do the rest.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -14,6 +13,7 @@ use taskhost_core::time::Time;
 
 use crate::encoding;
 use crate::faults::{Faults, Subject};
+use crate::ids::{MAX_KNOWN_TASKS, TaskMap};
 
 /// How long a record is kept after the newest due time that it stands for, counted back from the task's newest.
 pub const MAX_RUN_AGE: Duration = Duration::from_secs(90 * 86_400);
@@ -33,8 +33,8 @@ const COUNTED_AT_ONCE: usize = 64;
 /// The writing side of all tasks' records.
 #[derive(Debug, Default)]
 pub(crate) struct Runs {
-    /// What each task has, as far as it was counted since start.
-    usage: HashMap<TaskId, Usage>,
+    /// What each task has, as far as it was counted; at most [`MAX_KNOWN_TASKS`].
+    usage: TaskMap<Usage>,
 }
 
 impl Runs {
@@ -44,6 +44,9 @@ impl Runs {
         conn: &Connection,
         records: impl Iterator<Item = &'r (TaskId, RunRecord)>,
     ) -> rusqlite::Result<()> {
+        if self.usage.len() >= MAX_KNOWN_TASKS {
+            self.usage.clear();
+        }
         let mut counts_left = COUNTED_AT_ONCE;
         for (task, record) in records {
             let bytes = match encoding::encode(record) {

@@ -3,7 +3,7 @@
 //!
 //! The stream has the two lowest bits of its byte, the level, which only lines of `wasi:logging` have, those from the fourth up.
 
-use super::{LEVELS, Level, LogLine, Stream};
+use super::{CHUNK_BYTES, LEVELS, Level, LogLine, Stream};
 use crate::number::{put_number, take_number};
 use crate::outcome::TaskId;
 use crate::time::Time;
@@ -33,6 +33,35 @@ impl LogChunk {
         Self { task, first_seq, lines: 0, first_time, last_time: first_time, failed: false, data: Vec::new() }
     }
 
+    /// Appends the lines of the chunk that follows it, unless they are of another kind or it would get too large. Answers whether it
+    /// did.
+    pub fn append(&mut self, next: &Self) -> bool {
+        let follows = self.task == next.task
+            && self.first_seq + u64::from(self.lines) == next.first_seq
+            && self.failed == next.failed
+            && self.first_time <= next.first_time
+            && self.data.len() + next.data.len() <= CHUNK_BYTES;
+        if !follows {
+            return false;
+        }
+        let later = next.first_time.0.saturating_sub(self.first_time.0).cast_unsigned();
+        let before = self.data.len();
+        let mut rest = next.data.as_slice();
+        while let Some((line, after)) = Line::take(rest) {
+            put_number(&mut self.data, line.delta.saturating_add(later));
+            self.data.extend_from_slice(line.encoded);
+            rest = after;
+        }
+        if !rest.is_empty() {
+            // A damaged one stays by itself.
+            self.data.truncate(before);
+            return false;
+        }
+        self.lines += next.lines;
+        self.last_time = next.last_time;
+        true
+    }
+
     /// Appends a line; answers by how many bytes the chunk grew.
     pub(super) fn push(&mut self, time: Time, stream: Stream, line: &[u8], truncated: bool) -> usize {
         let before = self.data.len();
@@ -50,20 +79,38 @@ impl LogChunk {
         let mut rest = self.data.as_slice();
         let mut seq = self.first_seq;
         std::iter::from_fn(move || {
-            let (delta, after) = take_number(rest)?;
-            let (&head, after) = after.split_first()?;
-            let (length, after) = take_number(after)?;
-            let (line, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+            let (line, after) = Line::take(rest)?;
             rest = after;
             seq += 1;
             Some(LogLine {
                 seq: seq - 1,
-                time: Time(self.first_time.0.saturating_add(delta.cast_signed())),
-                stream: stream(head),
-                text: String::from_utf8_lossy(line).into_owned(),
-                truncated: head & TRUNCATED != 0,
+                time: Time(self.first_time.0.saturating_add(line.delta.cast_signed())),
+                stream: stream(line.head),
+                text: String::from_utf8_lossy(line.text).into_owned(),
+                truncated: line.head & TRUNCATED != 0,
             })
         })
+    }
+}
+
+/// A line as it stands in a chunk.
+struct Line<'a> {
+    delta: u64,
+    head: u8,
+    text: &'a [u8],
+    /// All of it but the time.
+    encoded: &'a [u8],
+}
+
+impl<'a> Line<'a> {
+    /// The first line, and what follows it.
+    fn take(data: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (delta, line) = take_number(data)?;
+        let (&head, after) = line.split_first()?;
+        let (length, after) = take_number(after)?;
+        let (text, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+        let encoded = &line[..line.len() - after.len()];
+        Some((Self { delta, head, text, encoded }, after))
     }
 }
 

@@ -2,6 +2,9 @@
 //!
 //! A task's newest lines stand in memory, encoded, until the recorder has written them to the store as chunks; readers see
 //! both. The lock is one per task: the thread that runs the task takes it for each line, and now and then a reader.
+//!
+//! Lines wait a few seconds for others of their task, so that a chunk has several. What people look for does not wait: lines of
+//! runs that failed, and the host's own.
 
 mod chunk;
 
@@ -24,6 +27,9 @@ pub const MAX_LINE_BYTES: usize = 8 * 1024;
 
 /// How large a chunk grows before it is sealed, in bytes.
 const CHUNK_BYTES: usize = 16 * 1024;
+
+/// The size from which a task's lines need not wait for others, and are stored by themselves, in bytes.
+pub const LARGE_CHUNK_BYTES: usize = 4 * 1024;
 
 /// How much of one task's log waits in memory for the store before the oldest lines are lost, in bytes.
 const MAX_WAITING_BYTES_PER_TASK: usize = 256 * 1024;
@@ -121,26 +127,47 @@ pub struct LogSink {
     bus: EventBus,
     /// Logs with lines that the store does not have; each at most once, as its `queued` says.
     unwritten: Option<mpsc::UnboundedSender<Arc<TaskLog>>>,
+    /// Those of them that are to be written soon; they stand in the other queue too.
+    hurried: Option<mpsc::UnboundedSender<Arc<TaskLog>>>,
     waiting_bytes: AtomicUsize,
     lost_lines: AtomicU64,
 }
 
+/// Where logs with unwritten lines come out.
+pub struct UnwrittenLogs {
+    pub(crate) waiting: mpsc::UnboundedReceiver<Arc<TaskLog>>,
+    /// Those that are to be written soon; they are among the others too.
+    pub(crate) hurried: mpsc::UnboundedReceiver<Arc<TaskLog>>,
+    sink: std::sync::Weak<LogSink>,
+}
+
+impl UnwrittenLogs {
+    /// Whether so much waits in memory that none should wait for others.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let pressed = |sink: Arc<LogSink>| sink.waiting_bytes.load(Ordering::Relaxed) > MAX_WAITING_BYTES / 2;
+        self.sink.upgrade().is_some_and(pressed)
+    }
+}
+
 impl LogSink {
     /// The sink, and where logs with unwritten lines come out.
-    pub fn new(
-        now: impl Fn() -> Time + Send + Sync + 'static,
-        bus: EventBus,
-    ) -> (Arc<Self>, mpsc::UnboundedReceiver<Arc<TaskLog>>) {
-        let (unwritten, queue) = mpsc::unbounded_channel();
-        (Arc::new(Self::with(now, bus, Some(unwritten))), queue)
+    pub fn new(now: impl Fn() -> Time + Send + Sync + 'static, bus: EventBus) -> (Arc<Self>, UnwrittenLogs) {
+        let (unwritten, waiting) = mpsc::unbounded_channel();
+        let (hurry, hurried) = mpsc::unbounded_channel();
+        let sink = Arc::new(Self { unwritten: Some(unwritten), hurried: Some(hurry), ..Self::with(now, bus) });
+        let unwritten = UnwrittenLogs { waiting, hurried, sink: Arc::downgrade(&sink) };
+        (sink, unwritten)
     }
 
-    fn with(
-        now: impl Fn() -> Time + Send + Sync + 'static,
-        bus: EventBus,
-        unwritten: Option<mpsc::UnboundedSender<Arc<TaskLog>>>,
-    ) -> Self {
-        Self { now: Box::new(now), bus, unwritten, waiting_bytes: AtomicUsize::new(0), lost_lines: AtomicU64::new(0) }
+    fn with(now: impl Fn() -> Time + Send + Sync + 'static, bus: EventBus) -> Self {
+        Self {
+            now: Box::new(now),
+            bus,
+            unwritten: None,
+            hurried: None,
+            waiting_bytes: AtomicUsize::new(0),
+            lost_lines: AtomicU64::new(0),
+        }
     }
 
     /// How many lines were lost since the start, over all tasks, because the store did not take them in time.
@@ -171,6 +198,8 @@ struct Tail {
     bytes: usize,
     /// Whether the log is in the sink's queue.
     queued: bool,
+    /// Whether it is in the other one too.
+    hurried: bool,
     /// No longer written: the task is deleted.
     closed: bool,
 }
@@ -186,6 +215,7 @@ impl TaskLog {
             open: None,
             bytes: 0,
             queued: false,
+            hurried: false,
             closed: false,
         };
         Arc::new(Self { task, name, sink, tail: Mutex::new(tail) })
@@ -199,7 +229,7 @@ impl TaskLog {
     /// The same, with its lines published on `bus`.
     pub fn detached_on(task: TaskId, name: TaskName, bus: EventBus) -> Arc<Self> {
         let now = || crate::ports::Clock::now(&crate::ports::SystemClock);
-        Self::new(task, name, 0, 0, Arc::new(LogSink::with(now, bus, None)))
+        Self::new(task, name, 0, 0, Arc::new(LogSink::with(now, bus)))
     }
 
     /// Takes one line without its newline, of any bytes; it is cut at [`MAX_LINE_BYTES`], or `truncated` says that it was
@@ -212,13 +242,8 @@ impl TaskLog {
         tail.seq += 1;
         let seq = tail.seq;
         self.append(&mut tail, time, stream, kept, truncated);
-        let queue = !tail.queued && !tail.closed && self.sink.unwritten.is_some();
-        tail.queued |= queue;
-        drop(tail);
-        if queue && let Some(unwritten) = &self.sink.unwritten {
-            // Fails only when the recorder is gone, at the very end.
-            unwritten.send(Arc::clone(self)).ok();
-        }
+        let hurry = stream == Stream::Host || tail.bytes >= LARGE_CHUNK_BYTES;
+        self.queue(tail, hurry);
         if self.sink.bus.wants_logs() {
             self.sink.bus.publish(|| {
                 let text = String::from_utf8_lossy(kept).into_owned();
@@ -228,10 +253,28 @@ impl TaskLog {
         }
     }
 
-    /// Marks the newest chunk as one with lines of a run that did not succeed, so that it is kept longest.
-    pub fn mark_failed(&self) {
-        if let Some(open) = &mut self.lock().open {
+    /// Marks the newest chunk as one with lines of a run that did not succeed, so that it is kept longest, and is written soon.
+    pub fn mark_failed(self: &Arc<Self>) {
+        let mut tail = self.lock();
+        if let Some(open) = &mut tail.open {
             open.failed = true;
+            self.queue(tail, true);
+        }
+    }
+
+    /// Has the log written, some time or soon.
+    fn queue(self: &Arc<Self>, mut tail: MutexGuard<'_, Tail>, hurry: bool) {
+        if tail.closed {
+            return;
+        }
+        let queue = !std::mem::replace(&mut tail.queued, true);
+        let hurry = hurry && !std::mem::replace(&mut tail.hurried, true);
+        drop(tail);
+        for queue in [(queue, &self.sink.unwritten), (hurry, &self.sink.hurried)] {
+            if let (true, Some(queue)) = queue {
+                // Fails only when the recorder is gone, at the very end.
+                queue.send(Arc::clone(self)).ok();
+            }
         }
     }
 
@@ -252,23 +295,27 @@ impl TaskLog {
         (tail.seq, tail.lost)
     }
 
-    /// What is to be written now. Readers see it until [`written`](Self::written) or [`refused`](Self::refused).
-    pub(crate) fn take_unwritten(&self) -> Vec<LogChunk> {
+    /// What is to be written now, of a log that came out of the queue or of the one of those in a hurry. Readers see it until
+    /// [`written`](Self::written) or [`refused`](Self::refused).
+    pub(crate) fn take_unwritten(&self, hurried: bool, chunks: &mut Vec<LogChunk>) {
         let mut tail = self.lock();
-        tail.queued = false;
-        if tail.closed {
-            return Vec::new();
+        *(if hurried { &mut tail.hurried } else { &mut tail.queued }) = false;
+        // Another write may be on its way, of what came out of the other queue.
+        if tail.closed || tail.bytes == 0 {
+            return;
         }
-        let sealed: Vec<_> = std::mem::take(&mut tail.sealed).into_iter().collect();
-        let open = tail.open.take();
-        tail.in_flight = sealed.into_iter().chain(open).collect();
+        let Tail { sealed, open, in_flight, .. } = &mut *tail;
+        for chunk in std::mem::take(sealed).into_iter().chain(open.take()) {
+            in_flight.push(chunk.clone());
+            chunks.push(chunk);
+        }
         self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
-        tail.in_flight.clone()
     }
 
     /// The store has what was taken.
     pub(crate) fn written(&self) {
-        self.lock().in_flight.clear();
+        // With its room, since a task that rests has nothing in flight.
+        self.lock().in_flight = Vec::new();
     }
 
     /// The store did not take it: it waits again, in its old place.
@@ -280,11 +327,7 @@ impl TaskLog {
             tail.sealed.push_front(chunk);
         }
         self.shrink(&mut tail);
-        let queue = !std::mem::replace(&mut tail.queued, true);
-        drop(tail);
-        if queue && let Some(unwritten) = &self.sink.unwritten {
-            unwritten.send(Arc::clone(self)).ok();
-        }
+        self.queue(tail, true);
     }
 
     /// Forgets everything: the task is deleted.

@@ -8,8 +8,14 @@ fn texts(lines: &[LogLine]) -> Vec<(u64, &str)> {
     lines.iter().map(|line| (line.seq, line.text.as_str())).collect()
 }
 
+fn take(log: &TaskLog) -> Vec<LogChunk> {
+    let mut chunks = Vec::new();
+    log.take_unwritten(false, &mut chunks);
+    chunks
+}
+
 /// A log whose clock advances a microsecond with every reading, and the recorder's end of it.
-fn log() -> (Arc<TaskLog>, mpsc::UnboundedReceiver<Arc<TaskLog>>) {
+fn log() -> (Arc<TaskLog>, UnwrittenLogs) {
     let ticks = AtomicU64::new(0);
     let now = move || Time(1_000 * ticks.fetch_add(1, Ordering::Relaxed).cast_signed());
     let (sink, unwritten) = LogSink::new(now, EventBus::new());
@@ -74,23 +80,23 @@ fn a_log_is_queued_once_however_many_lines_it_gets() {
     let (log, mut unwritten) = log();
     log.push(Stream::Stdout, b"1", false);
     log.push(Stream::Stdout, b"2", false);
-    let queued = unwritten.try_recv().expect("queued");
-    assert!(unwritten.try_recv().is_err(), "queued once");
-    assert_eq!(queued.take_unwritten().len(), 1);
+    let queued = unwritten.waiting.try_recv().expect("queued");
+    assert!(unwritten.waiting.try_recv().is_err(), "queued once");
+    assert_eq!(take(&queued).len(), 1);
     log.push(Stream::Stdout, b"3", false);
-    assert!(unwritten.try_recv().is_ok(), "queued again after it was taken");
+    assert!(unwritten.waiting.try_recv().is_ok(), "queued again after it was taken");
 }
 
 #[test]
 fn lines_on_their_way_to_the_store_are_still_read_and_come_back_if_refused() {
     let (log, _unwritten) = log();
     log.push(Stream::Stdout, b"1", false);
-    let taken = log.take_unwritten();
+    let taken = take(&log);
     log.push(Stream::Stdout, b"2", false);
     assert_eq!(texts(&log.tail(0, 10)), [(1, "1"), (2, "2")]);
     log.refused();
     assert_eq!(texts(&log.tail(0, 10)), [(1, "1"), (2, "2")]);
-    let again = log.take_unwritten();
+    let again = take(&log);
     assert_eq!(again[0], taken[0]);
     log.written();
     assert!(log.tail(0, 10).is_empty(), "what the store has is read from the store");
@@ -138,7 +144,67 @@ fn a_damaged_chunk_gives_the_lines_before_the_damage() {
     let (log, _unwritten) = log();
     log.push(Stream::Stdout, b"one", false);
     log.push(Stream::Stdout, b"two", false);
-    let mut chunk = log.take_unwritten().remove(0);
+    let mut chunk = take(&log).remove(0);
     chunk.data.truncate(chunk.data.len() - 1);
     assert_eq!(texts(&newest_lines([&chunk], Level::Trace, 0, 10)), [(1, "one")]);
+}
+
+#[test]
+fn the_hosts_words_large_chunks_and_failed_runs_are_in_a_hurry_and_others_are_not() {
+    let hurried = |write: &dyn Fn(&Arc<TaskLog>)| {
+        let (log, mut unwritten) = log();
+        log.push(Stream::Stdout, b"1", false);
+        assert!(unwritten.hurried.try_recv().is_err());
+        write(&log);
+        let hurried = unwritten.hurried.try_recv().is_ok();
+        assert!(unwritten.hurried.try_recv().is_err(), "once");
+        assert!(unwritten.waiting.try_recv().is_ok(), "and among all");
+        hurried
+    };
+    assert!(!hurried(&|log| log.push(Stream::Stderr, b"2", false)));
+    assert!(hurried(&|log| (0..2).for_each(|_| log.push(Stream::Host, b"2", false))));
+    assert!(hurried(&|log| log.push(Stream::Stdout, &[b'x'; LARGE_CHUNK_BYTES], false)));
+    assert!(hurried(&|log| log.mark_failed()));
+}
+
+#[test]
+fn a_log_that_was_in_a_hurry_has_nothing_left_when_its_turn_comes() {
+    let (log, _unwritten) = log();
+    log.push(Stream::Host, b"1", false);
+    let mut chunks = Vec::new();
+    log.take_unwritten(true, &mut chunks);
+    assert_eq!((chunks.len(), take(&log).len()), (1, 0));
+    log.push(Stream::Stdout, b"2", false);
+    assert_eq!(take(&log).len(), 1);
+    log.refused();
+    assert_eq!(texts(&log.tail(0, 10)), [(1, "1"), (2, "2")], "both were on their way");
+}
+
+#[test]
+fn chunks_that_follow_each_other_become_one_with_the_same_lines() {
+    let (log, _unwritten) = log();
+    log.push(Stream::Stdout, b"one", false);
+    log.push(Stream::Log(Level::Error), b"", true);
+    let mut chunk = take(&log).remove(0);
+    log.push(Stream::Stderr, &[b'x'; 300], false);
+    log.push(Stream::Host, b"four", false);
+    let lines = log.tail(0, 10);
+    let next = take(&log).remove(0);
+    assert!(chunk.append(&next));
+    assert_eq!((chunk.lines, chunk.last_time), (4, next.last_time));
+    let merged: Vec<_> = chunk.lines().collect();
+    assert_eq!(merged.iter().map(|line| line.seq).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(merged, lines);
+    let before = chunk.clone();
+    let later = LogChunk { first_seq: 5, first_time: next.last_time, ..next.clone() };
+    let gap = LogChunk { first_seq: 6, ..later.clone() };
+    let failed = LogChunk { failed: true, ..later.clone() };
+    let large = LogChunk { data: vec![0; CHUNK_BYTES], ..later.clone() };
+    let earlier = LogChunk { first_time: Time(-1), ..later.clone() };
+    let damaged = LogChunk { data: later.data[..later.data.len() - 1].to_vec(), ..later.clone() };
+    for other in [gap, failed, large, earlier, damaged] {
+        assert!(!chunk.append(&other));
+        assert_eq!(chunk, before);
+    }
+    assert!(chunk.append(&later));
 }

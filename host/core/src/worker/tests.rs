@@ -264,9 +264,12 @@ fn what_units_did_goes_to_the_recorder_and_is_kept_while_it_is_behind() {
         let mut state = None;
         take_in(&mut bench.states, &mut state);
         assert!(state.clone().expect("a state").counts.get(Outcome::Success) < 10);
-        pass(Duration::from_secs(2)).await;
+        let all = |worker: &mut TestWorker| {
+            worker.record_all();
+            worker.slot("a").expect("the task is there").unit.state()
+        };
+        let unit = bench.ask(all).await;
         take_in(&mut bench.states, &mut state);
-        let unit = bench.ask(|worker| worker.slot("a").expect("the task is there").unit.state()).await;
         let state = state.expect("a state");
         assert!(state.counts.get(Outcome::Success) > 20, "what was kept back comes with the next one");
         assert_eq!(UnitState { journal: 0, ..state }, unit);

@@ -65,7 +65,7 @@ impl Store {
     pub(crate) fn write_journal(&mut self, batch: &mut Batch) -> Check {
         self.journal.append(&mut batch.journal);
         self.journal_writes += 1;
-        if self.journal_writes % FOLD_WRITES == 0 {
+        if self.journal_writes.is_multiple_of(FOLD_WRITES) {
             for task in self.states.keys().copied().collect::<Vec<_>>() {
                 let folded = self.state_of(task)?;
                 self.states.extend(folded.map(|(state, mark)| (task, (Arc::new(state), mark))));

@@ -90,6 +90,52 @@ async fn log_chunks_read_back_oldest_first_and_no_more_than_asked_for() {
     close(store).await;
 }
 
+/// A line of each of so many tasks.
+fn of_many(tasks: u64, seq: u64) -> HistoryBatch {
+    let data = b"\0\0\x01x".to_vec();
+    logs((1..=tasks).map(|task| LogChunk { data: data.clone(), ..chunk(task, seq, 1) }).collect())
+}
+
+#[tokio::test]
+async fn lines_of_many_tasks_share_rows_and_are_read_with_those_that_have_their_own() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    store.commit(vec![add(7, "a"), add(8, "b")]).await.expect("added");
+    store.record(of_many(1000, 1)).await.expect("recorded");
+    store.record(of_many(1000, 2)).await.expect("recorded");
+    store.record(logs(vec![chunk(7, 3, 10)])).await.expect("recorded");
+    store.record(of_many(1000, 13)).await.expect("recorded");
+    assert_eq!(seqs(&store, 7, 0, 100).await, [1, 2, 3, 13]);
+    assert_eq!(seqs(&store, 7, 0, 2).await, [3, 13]);
+    assert_eq!(seqs(&store, 7, 12, 100).await, [13]);
+    assert_eq!(seqs(&store, 8, 0, 100).await, [1, 2, 13]);
+    assert_eq!(rows(dir.path())[2], [7], "nothing else has a row of its own");
+    let copy = crashed(dir.path());
+    let loaded = load(&open(copy.path()));
+    assert_eq!(loaded.tasks.iter().map(|task| task.state.log_seq).collect::<Vec<_>>(), [13, 13]);
+    close(store).await;
+}
+
+#[tokio::test]
+async fn lines_that_share_rows_become_chunks_and_stay_readable() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    store.commit(vec![add(7, "stays"), add(8, "goes")]).await.expect("added");
+    for seq in 1..=200 {
+        store.record(of_many(300, seq)).await.expect("recorded");
+        if seq == 100 {
+            store.commit(vec![delete(8, "goes", 2)]).await.expect("deleted");
+        }
+        let chunks = store.read_logs(7, 0, 1000).await.expect("reads");
+        let lines: Vec<_> = chunks.iter().flat_map(LogChunk::lines).map(|line| line.seq).collect();
+        assert_eq!(lines, (1..=seq).collect::<Vec<_>>());
+    }
+    close(store).await;
+    let chunks = &rows(dir.path())[2];
+    assert_eq!(chunks.iter().filter(|task| **task == 7).count(), 1, "one for all that shared rows");
+    assert!(!chunks.contains(&8), "what is gone is not brought back");
+}
+
 #[tokio::test]
 async fn a_log_over_its_quota_loses_its_oldest_lines_and_no_other_task_does() {
     let dir = temp_dir();

@@ -210,3 +210,97 @@ async fn speed_of_records_and_starts() {
     eprintln!("the newest 100 records of a task: {:?}", began.elapsed());
     close(store).await;
 }
+
+/// How many bytes this process has had written to disks.
+fn written_bytes() -> u64 {
+    let io = std::fs::read_to_string("/proc/self/io").expect("the kernel tells");
+    let line = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("a line of it");
+    line.parse().expect("a number")
+}
+
+/// How long the thread that writes history has worked.
+fn writer_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads").map(|thread| thread.expect("one").path());
+    let name = |thread: &std::path::PathBuf| std::fs::read_to_string(thread.join("comm")).unwrap_or_default();
+    let writer = threads.filter(|thread| name(thread).trim() == "store-history").last().expect("a writer");
+    let stat = std::fs::read_to_string(writer.join("schedstat")).expect("the kernel tells");
+    Duration::from_nanos(stat.split(' ').next().and_then(|nanos| nanos.parse().ok()).expect("a number"))
+}
+
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn speed_of_ticks() {
+    const TASKS: u64 = 100_000;
+    const SECONDS: i64 = 120;
+    let dir = tempfile::tempdir_in(std::env::current_dir().expect("a directory")).expect("a directory on the disk");
+    let store = open(dir.path());
+    let id = |number| id(number) >> 1;
+    let mut counts = taskhost_core::outcome::Counts::default();
+    counts.add(Outcome::Success, 2);
+    let state = UnitState { counts, last_runs: vec![span(1, 2)], ..UnitState::default() };
+    let states = (0..TASKS).map(|number| (id(number), state.clone())).collect();
+    store.record(HistoryBatch { states, ..HistoryBatch::default() }).await.expect("recorded");
+    let line = b"\0\0\x2fsomething that a task has to say, once a second  ";
+    let mut place = 0;
+    for logs in [false, true] {
+        let (time, bytes) = (writer_time(), written_bytes());
+        for second in 3..3 + SECONDS {
+            let second = if logs { second + SECONDS } else { second };
+            let times = second.cast_unsigned();
+            let mut patches = Vec::new();
+            for number in 0..TASKS {
+                let patch = taskhost_core::patch::Patch {
+                    due: at(second),
+                    lateness_us: Some(300),
+                    took_us: 20,
+                    times,
+                    took_total_us: 20 * times,
+                    took_max_us: 400,
+                    lateness_max_us: 2_000,
+                    successes: times,
+                    accounted: at(second),
+                    rest: taskhost_core::patch::Rest::Since(at(second).saturating_add(Duration::from_micros(350))),
+                    scheduled_runs: times,
+                    log_seq: times,
+                    log_lost: 0,
+                };
+                patch.encode(id(number), &mut patches);
+            }
+            let chunk = |number| LogChunk {
+                task: id(number),
+                first_seq: times,
+                lines: 4,
+                first_time: at(second),
+                last_time: at(second + 4),
+                failed: false,
+                data: line.repeat(4),
+            };
+            let quarter = (0..TASKS).filter(|number| logs && number % 4 == times % 4);
+            let chunks: Vec<_> = quarter.map(chunk).collect();
+            let entry = taskhost_core::ports::JournalEntry { start: place, patches: patches.into() };
+            place += entry.patches.len() as u64;
+            for some in chunks.chunks(10_000) {
+                store.record(HistoryBatch { logs: some.to_vec(), ..HistoryBatch::default() }).await.expect("recorded");
+            }
+            store.record(HistoryBatch { journal: vec![entry], ..HistoryBatch::default() }).await.expect("recorded");
+            // Time for what can wait.
+            store.record_starts(vec![start(1, 1)]).await.expect("recorded");
+        }
+        let ticks = TASKS * SECONDS.cast_unsigned();
+        eprintln!(
+            "{} logs, each tick: {:?} of the writer, {} bytes written",
+            if logs { "with" } else { "without" },
+            (writer_time() - time) / u32::try_from(ticks).expect("not that many"),
+            (written_bytes() - bytes) / ticks
+        );
+        let began = Instant::now();
+        let chunks = store.read_logs(id(77), 0, 100).await.expect("reads");
+        eprintln!("{} chunks of a task's newest lines: {:?}", chunks.len(), began.elapsed());
+    }
+    let began = Instant::now();
+    load(&store);
+    eprintln!("loaded in {:?}", began.elapsed());
+    let database = std::fs::metadata(dir.path().join("history.db")).expect("a file").len();
+    eprintln!("{} MiB of history.db", database >> 20);
+    close(store).await;
+}

@@ -8,3 +8,13 @@ CREATE TABLE journal (
 ) STRICT;
 
 ALTER TABLE unit_state ADD COLUMN journal INTEGER NOT NULL DEFAULT 0;
+
+-- Log lines of many tasks that have few each, as they came; in the end they become `log_chunks`. A slice is those tasks whose ids
+-- begin alike.
+CREATE TABLE log_blocks (
+    slice INTEGER NOT NULL,
+    seq INTEGER NOT NULL,
+    format INTEGER NOT NULL,
+    data BLOB NOT NULL,
+    PRIMARY KEY (slice, seq)
+) STRICT, WITHOUT ROWID;
