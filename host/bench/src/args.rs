@@ -96,6 +96,8 @@ pub(crate) enum ScenarioName {
     Plugins,
     /// Lateness and CPU per tick from a thousand tasks to a million, with plots
     Sweep,
+    /// Extism, a process per tick, tokio-cron-scheduler and a Go ticker beside the host; builds them with cargo and go
+    Peers,
     /// N tasks beside hostile ones of every kind
     Siege,
     /// What `--quick` asks for

@@ -5,20 +5,21 @@
 use std::error::Error;
 
 use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use crate::report::grouped;
 
 /// In pixels.
 const SIZE: (u32, u32) = (960, 540);
 const MARGIN: u32 = 20;
+/// Half of the last number on the axis of tasks stands beyond its end.
+const RIGHT_MARGIN: u32 = 60;
 const X_LABEL_AREA: u32 = 70;
 const Y_LABEL_AREA: u32 = 90;
 const LINE: u32 = 3;
 const DOT: i32 = 5;
-const DASH: (i32, i32) = (8, 6);
-const LEGEND_LINE: i32 = 30;
-const ABOVE_LINE: i32 = 4;
+const DASH: (u32, u32) = (8, 6);
+const LEGEND_LINE: i32 = 36;
+const LEGEND_DASH: i32 = 14;
 
 const FONT: &str = "sans-serif";
 const TITLE_PX: i32 = 26;
@@ -31,8 +32,12 @@ const ORANGE: RGBColor = RGBColor(213, 94, 0);
 const DARK_GREY: RGBColor = RGBColor(80, 80, 80);
 const LIGHT_GREY: RGBColor = RGBColor(228, 228, 228);
 
-/// How far the axis of values goes beyond what is on it.
-const BEYOND: f64 = 1.8;
+/// How far the axis of values goes beyond what is on it, as parts of that; above there is room for the legend.
+const ABOVE: f64 = 0.5;
+const BELOW: f64 = 0.1;
+
+/// The least part of the axis that is shown, from the least to the greatest value.
+const LEAST_SPAN: f64 = 10.0;
 
 /// What the axis of tasks says of those that could not be due each second.
 const TASKS_LABEL: &str = "tasks, each due every second; beyond 100,000 of them, 100,000 due times a second";
@@ -106,6 +111,8 @@ fn draw(
     let values = curves.iter().flat_map(|curve| points.iter().map(curve.value));
     let (first, last) = bounds(tasks).ok_or(PlotError::Empty)?;
     let (least, most) = bounds(values.chain(levels.iter().map(|level| level.value))).ok_or(PlotError::Empty)?;
+    let span = (most / least).max(LEAST_SPAN);
+    let (bottom, top) = (least / span.powf(BELOW), most * span.powf(ABOVE));
     let mut svg = String::new();
     {
         let root = SVGBackend::with_string(&mut svg, SIZE).into_drawing_area();
@@ -113,9 +120,10 @@ fn draw(
         let mut chart = ChartBuilder::on(&root)
             .caption(title, (FONT, TITLE_PX))
             .margin(MARGIN)
+            .margin_right(RIGHT_MARGIN)
             .x_label_area_size(X_LABEL_AREA)
             .y_label_area_size(Y_LABEL_AREA)
-            .build_cartesian_2d((first / 1.1..last * 1.1).log_scale(), (least / BEYOND..most * BEYOND).log_scale())
+            .build_cartesian_2d((first / 1.1..last * 1.1).log_scale(), (bottom..top).log_scale())
             .map_err(failed)?;
         chart
             .configure_mesh()
@@ -129,14 +137,6 @@ fn draw(
             .light_line_style(WHITE)
             .draw()
             .map_err(failed)?;
-        for Level { name, colour, value } in levels {
-            let ends = [(first / 1.1, *value), (last * 1.1, *value)];
-            let line = DashedLineSeries::new(ends, DASH.0 as u32, DASH.1 as u32, colour.stroke_width(LINE - 1));
-            chart.draw_series(line).map_err(failed)?;
-            let style = (FONT, TEXT_PX).into_text_style(&root).color(colour).pos(Pos::new(HPos::Right, VPos::Bottom));
-            let label = EmptyElement::at((last, *value)) + Text::new(name.clone(), (0, -ABOVE_LINE), style);
-            chart.draw_series([label]).map_err(failed)?;
-        }
         for Curve { name, colour, value } in curves {
             let at = |point: &Point| (f64::from(point.tasks), value(point));
             let line = LineSeries::new(points.iter().map(at), colour.stroke_width(LINE));
@@ -147,6 +147,15 @@ fn draw(
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + LEGEND_LINE, y)], colour.stroke_width(LINE)));
             let dots = points.iter().map(|point| Circle::new(at(point), DOT, colour.filled()));
             chart.draw_series(dots).map_err(failed)?;
+        }
+        for Level { name, colour, value } in levels {
+            let style = colour.stroke_width(LINE - 1);
+            let ends = [(first / 1.1, *value), (last * 1.1, *value)];
+            let line = DashedLineSeries::new(ends, DASH.0, DASH.1, style);
+            chart.draw_series(line).map_err(failed)?.label(name).legend(move |at| {
+                let dash = |from| PathElement::new([(from, 0), (from + LEGEND_DASH, 0)], style);
+                EmptyElement::at(at) + dash(0) + dash(LEGEND_LINE - LEGEND_DASH)
+            });
         }
         chart
             .configure_series_labels()

@@ -31,6 +31,9 @@ pub(crate) struct Section {
     /// What to type to measure it again.
     pub(crate) command: String,
     pub(crate) figures: Vec<Figure>,
+    /// What is to be known of them, or is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
 }
 
 /// One figure.
@@ -72,11 +75,15 @@ pub(crate) enum Unit {
 
 impl Section {
     pub(crate) fn new(title: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { title: title.into(), command: command.into(), figures: Vec::new() }
+        Self { title: title.into(), command: command.into(), figures: Vec::new(), notes: Vec::new() }
     }
 
     pub(crate) fn figure(&mut self, name: impl Into<Cow<'static, str>>, value: f64, unit: Unit) {
         self.figures.push(Figure { name: name.into(), value, unit, goal: None, samples: Vec::new() });
+    }
+
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
     }
 
     /// A figure of which the median is told.
@@ -137,7 +144,8 @@ impl fmt::Display for Report {
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n$ {}", self.title, self.command)?;
-        self.figures.iter().try_for_each(|figure| writeln!(f, "{figure}"))
+        self.figures.iter().try_for_each(|figure| writeln!(f, "{figure}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))
     }
 }
 

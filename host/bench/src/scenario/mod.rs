@@ -3,6 +3,7 @@
 mod add;
 mod idle;
 mod million;
+mod peers;
 mod plugins;
 mod quick;
 mod restart;
@@ -51,6 +52,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
         ScenarioName::Million => vec![million::measure(&bench).await?],
         ScenarioName::Plugins => vec![plugins::measure(&bench).await?],
         ScenarioName::Sweep => vec![sweep::measure(&bench).await?],
+        ScenarioName::Peers => vec![peers::measure(&bench).await?],
         ScenarioName::Siege => vec![siege::measure(&bench).await?],
         ScenarioName::Quick => vec![quick::measure(&bench).await?],
     };
