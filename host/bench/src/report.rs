@@ -115,12 +115,13 @@ impl Section {
 
 impl Figure {
     fn is_missed(&self) -> bool {
-        match self.goal {
-            None => false,
-            // Written so that a figure that is no number misses.
-            Some(Goal::AtMost(most)) => !(self.value <= most),
-            Some(Goal::AtLeast(least)) => !(self.value >= least),
-        }
+        // A figure that is no number meets no goal.
+        let is_met = match self.goal {
+            None => true,
+            Some(Goal::AtMost(most)) => self.value <= most,
+            Some(Goal::AtLeast(least)) => self.value >= least,
+        };
+        !is_met
     }
 }
 
@@ -203,7 +204,7 @@ pub(crate) fn grouped(value: u64) -> String {
 fn thousands_apart(digits: &str) -> String {
     let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);

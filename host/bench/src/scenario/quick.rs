@@ -46,7 +46,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     section.at_most(CPU_OVER_RAW_LOOP);
     section.figure("saturated: the same", saturated.cpu_over_raw_loop(), Unit::Times);
     section.at_most(SATURATED_CPU_OVER_RAW_LOOP);
-    section.figure("saturated: ticks over the raw loop's runs", saturated.ticks_over_raw_loop(), Unit::Times);
+    section.figure("saturated: ticks over raw loop's runs", saturated.ticks_over_raw_loop(), Unit::Times);
     section.at_least(SATURATED_TICKS_OVER_RAW_LOOP);
     section.goal("wake-ups without tasks", idle.per_second(idle.wake_ups()), Unit::PerSecond, IDLE_WAKE_UPS_PER_SECOND);
     Ok(section)

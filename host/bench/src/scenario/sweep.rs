@@ -41,7 +41,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
         section.median(format!("{tasks}: ticks"), loaded.window.runs_per_second(), Unit::PerSecond);
         section.figure(format!("{tasks}: lateness p50"), point.p50_ms, Unit::Ms);
         section.figure(format!("{tasks}: lateness p99"), point.p99_ms, Unit::Ms);
-        section.figure(format!("{tasks}: the same, by the guests' clock"), point.guests_p99_ms, Unit::Ms);
+        section.figure(format!("{tasks}: p99 by the guests' clock"), point.guests_p99_ms, Unit::Ms);
         section.median(format!("{tasks}: CPU per tick"), loaded.window.cpu_per_run_us(), Unit::Us);
         section.figure(format!("{tasks}: raw engine loop, CPU per run"), raw_loop.cpu_per_run_us(), Unit::Us);
         section.figure(format!("{tasks}: memory per task"), loaded.bytes_per_task() / 1024.0, Unit::KiB);
