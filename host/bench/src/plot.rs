@@ -223,7 +223,7 @@ mod tests {
 
     #[test]
     fn nothing_is_not_drawn() {
-        assert!(matches!(cpu(&[], f64::NAN, 1.5), Err(PlotError::Empty)));
+        assert!(matches!(cpu(&[], 5.5, 1.5), Err(PlotError::Empty)));
     }
 
     #[test]

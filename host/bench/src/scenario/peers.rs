@@ -171,7 +171,8 @@ mod tests {
         let text = r#"{"ticks_per_second": 5000.1, "cpu_per_tick_us": 199.9}"#;
         let figures: Figures = serde_json::from_str(text).expect("all that is needed");
         assert_eq!((figures.cpu_per_tick_us, figures.due_per_second), (199.9, None));
-        assert!(serde_json::from_str::<Figures>(r#"{"ticks": 1}"#).is_err());
+        let misspelt = r#"{"ticks_per_second": 5000.1, "cpu_per_tick_us": 199.9, "lateness_ms": 1}"#;
+        assert!(serde_json::from_str::<Figures>(misspelt).is_err());
     }
 
     #[test]
