@@ -22,6 +22,7 @@ const SAMPLE_WALL: Duration = Duration::from_millis(700);
 pub(crate) struct RawLoop {
     /// As many as the host has workers.
     threads: usize,
+    /// Where that is more than one.
     on_one: Vec<Speed>,
     on_all: Vec<Speed>,
 }
@@ -48,8 +49,10 @@ impl RawLoop {
     /// Takes more samples. Blocks, and keeps all cores busy: never while a host is measured.
     pub(crate) fn sample(&mut self) -> anyhow::Result<()> {
         for _ in 0..SAMPLES {
-            self.on_one.push(speed(1)?);
             self.on_all.push(speed(self.threads)?);
+            if self.threads > 1 {
+                self.on_one.push(speed(1)?);
+            }
         }
         Ok(())
     }
@@ -66,15 +69,13 @@ impl RawLoop {
 
     /// Shows what it takes.
     pub(crate) fn show(&self, section: &mut Section) {
-        let threads = self.threads;
-        section.median("raw engine loop, CPU per run, 1 thread", cpu_per_run_us(&self.on_one), Unit::Us);
-        section.median(format!("raw engine loop, CPU, {threads} threads"), cpu_per_run_us(&self.on_all), Unit::Us);
-        section.median("raw engine loop, runs, 1 thread", runs_per_second(&self.on_one), Unit::PerSecond);
-        section.median(
-            format!("raw engine loop, runs, {threads} threads"),
-            runs_per_second(&self.on_all),
-            Unit::PerSecond,
-        );
+        if !self.on_one.is_empty() {
+            section.median("raw engine loop, CPU per run, 1 thread", cpu_per_run_us(&self.on_one), Unit::Us);
+            section.median("raw engine loop, runs, 1 thread", runs_per_second(&self.on_one), Unit::PerSecond);
+        }
+        let threads = if self.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", self.threads) };
+        section.median(format!("raw engine loop, CPU per run, {threads}"), cpu_per_run_us(&self.on_all), Unit::Us);
+        section.median(format!("raw engine loop, runs, {threads}"), runs_per_second(&self.on_all), Unit::PerSecond);
     }
 }
 

@@ -82,8 +82,9 @@ impl Bench<'_> {
 
     /// The command that measures a scenario with these flags.
     fn command(&self, scenario: &str, flags: &str) -> String {
-        let workers = self.args.workers.map(|workers| format!(" --workers {workers}")).unwrap_or_default();
-        format!("taskbench {scenario} {flags}{workers}").trim_end().to_owned()
+        let workers = self.args.workers.map(|workers| format!("--workers {workers}")).unwrap_or_default();
+        let words = ["taskbench", scenario, flags, &workers];
+        words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
 
