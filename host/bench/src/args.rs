@@ -40,6 +40,12 @@ pub(crate) struct Args {
     /// How many tasks are added one after the other (add)
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) adds: u32,
+    /// How many tasks are added in each round with many on the way (add)
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pipelined_adds: u32,
+    /// How many calls are made in each round (rpc)
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) calls: u32,
     /// How many times the host is killed, and how many times it is stopped (restart)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) restarts: u32,
@@ -69,8 +75,10 @@ pub(crate) enum ScenarioName {
     Ticks,
     /// The same, and again with tasks beside them that never come to an end
     Spinners,
-    /// The latency of adding a task whose plugin is known, beside the disk's own
+    /// Adding tasks whose plugin is known: the latency of one beside the disk's own, and the rate of many beside bare commits
     Add,
+    /// Asking for a task over the Unix socket and over HTTP, beside servers with nothing in them
+    Rpc,
     /// The time from exec until N tasks are registered and the host is ready
     Restart,
     /// N tasks beside hostile ones of every kind; not part of `all`

@@ -31,9 +31,14 @@ const SPINNER_EVERY: &str = "20s";
 /// Adds this many tasks with the built-in plugin; answers how long that took.
 pub(crate) async fn add_tickers(client: &Client, tasks: u32, every: &str) -> anyhow::Result<Duration> {
     let started = Instant::now();
-    let requests = (0..tasks).map(|number| ticker(&format!("tick-{number}"), every));
+    let requests = (0..tasks).map(|number| ticker(&ticker_name(number), every));
     add_all(client, requests).await?;
     Ok(started.elapsed())
+}
+
+/// The name of one of those.
+pub(crate) fn ticker_name(number: u32) -> String {
+    format!("tick-{number}")
 }
 
 /// A task with the built-in plugin.

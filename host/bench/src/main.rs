@@ -5,11 +5,13 @@
 //! this program sleeps, so that it takes nothing from what it measures. One file per scenario in [`scenario`].
 
 mod args;
+mod bare;
 mod disk;
 mod host;
 mod hostile;
 mod load;
 mod machine;
+mod pipeline;
 mod procfs;
 mod raw_loop;
 mod report;

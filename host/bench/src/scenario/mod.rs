@@ -2,6 +2,7 @@
 
 mod add;
 mod restart;
+mod rpc;
 mod siege;
 mod ticks;
 
@@ -22,13 +23,15 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
     let sections = match args.scenario {
         ScenarioName::All => {
             let mut sections = ticks::beside_spinners(&bench).await?;
-            sections.push(add::measure(&bench).await?);
+            sections.extend(add::measure(&bench).await?);
+            sections.extend(rpc::measure(&bench).await?);
             sections.push(restart::measure(&bench).await?);
             sections
         }
         ScenarioName::Ticks => vec![ticks::alone(&bench).await?],
         ScenarioName::Spinners => ticks::beside_spinners(&bench).await?,
-        ScenarioName::Add => vec![add::measure(&bench).await?],
+        ScenarioName::Add => add::measure(&bench).await?,
+        ScenarioName::Rpc => rpc::measure(&bench).await?,
         ScenarioName::Restart => vec![restart::measure(&bench).await?],
         ScenarioName::Siege => vec![siege::measure(&bench).await?],
     };
