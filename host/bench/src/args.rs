@@ -43,6 +43,12 @@ pub(crate) struct Args {
     /// How many tasks are added one after the other (add)
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) adds: u32,
+    /// How many tasks are added in each round with many on the way (add)
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pipelined_adds: u32,
+    /// How many calls are made in each round (rpc)
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) calls: u32,
     /// How many times the host is killed, and how many times it is stopped (restart)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) restarts: u32,
@@ -76,7 +82,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ScenarioName {
-    /// `spinners`, `ticks` with 100000 tasks, `saturated`, `idle`, `add` and `restart`
+    /// `spinners`, `ticks` with 100000 tasks, `saturated`, `idle`, `add`, `rpc` and `restart`
     All,
     /// Ticks a second, CPU, lateness and memory under N tasks
     Ticks,
@@ -86,8 +92,10 @@ pub(crate) enum ScenarioName {
     Spinners,
     /// Wake-ups and memory of a host without tasks
     Idle,
-    /// The latency of adding a task whose plugin is known, beside the disk's own
+    /// Adding tasks whose plugin is known: the latency of one beside the disk's own, and the rate of many beside bare commits
     Add,
+    /// Asking for a task over the Unix socket and over HTTP, beside servers with nothing in them
+    Rpc,
     /// The time from exec until N tasks are registered and the host is ready
     Restart,
     /// A million tasks, each once a minute

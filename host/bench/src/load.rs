@@ -57,7 +57,7 @@ pub(crate) async fn add_ticking(client: &Client, tasks: u32, every: Duration) ->
 
 /// The name of one of so many tasks.
 pub(crate) fn name(number: u32, tasks: u32) -> String {
-    if number < guest_clock::tasks_among(tasks) { guest_clock::name(number) } else { format!("tick-{number}") }
+    if number < guest_clock::tasks_among(tasks) { guest_clock::name(number) } else { ticker_name(number) }
 }
 
 fn ticking(number: u32, tasks: u32, every: Duration) -> AddRequest {
@@ -79,6 +79,16 @@ fn phase(number: u32, every: Duration) -> Duration {
     let at = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     let micros = (every.as_micros() * u128::from(at)) >> 64;
     Duration::from_micros(micros.try_into().unwrap_or(u64::MAX))
+}
+
+/// Adds this many tasks with the built-in plugin, one by one.
+pub(crate) async fn add_tickers(client: &Client, tasks: u32, every: &str) -> anyhow::Result<()> {
+    add_all(client, (0..tasks).map(|number| ticker(&ticker_name(number), every))).await
+}
+
+/// The name of one of those.
+pub(crate) fn ticker_name(number: u32) -> String {
+    format!("tick-{number}")
 }
 
 /// A task with the built-in plugin.

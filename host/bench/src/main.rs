@@ -5,6 +5,7 @@
 //! this program does as good as nothing, so that it takes nothing from what it measures. One file per scenario in [`scenario`].
 
 mod args;
+mod bare;
 mod disk;
 mod fresh_logs;
 mod guest_clock;
@@ -13,6 +14,7 @@ mod hostile;
 mod load;
 mod loaded;
 mod machine;
+mod pipeline;
 mod plot;
 mod procfs;
 mod raw_loop;

@@ -7,6 +7,7 @@ mod peers;
 mod plugins;
 mod quick;
 mod restart;
+mod rpc;
 mod saturated;
 mod siege;
 mod sweep;
@@ -39,7 +40,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
             sections.push(ticks::alone(&bench, bench.load(MANY_TASKS, EVERY)).await?);
             sections.push(saturated::measure(&bench).await?);
             sections.push(idle::measure(&bench).await?);
-            sections.push(add::measure(&bench).await?);
+            sections.extend(add::measure(&bench).await?);
+            sections.extend(rpc::measure(&bench).await?);
             sections.push(restart::measure(&bench).await?);
             sections
         }
@@ -47,7 +49,8 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
         ScenarioName::Saturated => vec![saturated::measure(&bench).await?],
         ScenarioName::Spinners => ticks::beside_spinners(&bench, bench.load(TASKS, EVERY)).await?,
         ScenarioName::Idle => vec![idle::measure(&bench).await?],
-        ScenarioName::Add => vec![add::measure(&bench).await?],
+        ScenarioName::Add => add::measure(&bench).await?,
+        ScenarioName::Rpc => rpc::measure(&bench).await?,
         ScenarioName::Restart => vec![restart::measure(&bench).await?],
         ScenarioName::Million => vec![million::measure(&bench).await?],
         ScenarioName::Plugins => vec![plugins::measure(&bench).await?],
