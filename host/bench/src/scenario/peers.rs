@@ -9,6 +9,7 @@ use serde::Deserialize;
 use tokio::process::Command;
 
 use super::{Bench, EVERY, TASKS, ticks};
+use crate::loaded::Load;
 use crate::report::{Section, Unit};
 
 /// Where they are, in the checkout that this program was built from.
@@ -53,7 +54,8 @@ struct Figures {
 }
 
 pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
-    let load = bench.load(TASKS, EVERY);
+    // As often as theirs.
+    let load = Load { every: EVERY, ..bench.load(TASKS, EVERY) };
     // All are built before anything is measured.
     let mut programs = Vec::new();
     for peer in &PEERS {

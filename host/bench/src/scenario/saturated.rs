@@ -33,7 +33,9 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     let Saturated { tasks, window, raw_loop } = &saturated;
 
     let title = format!("more than the host can do: {tasks} tasks every {} ms", EVERY.as_millis());
-    let mut section = Section::new(title, bench.command("saturated", &format!("--seconds {}", bench.args.seconds)));
+    let given = bench.args.tasks.map(|tasks| format!("--tasks {tasks} ")).unwrap_or_default();
+    let flags = format!("{given}--seconds {}", bench.args.seconds);
+    let mut section = Section::new(title, bench.command("saturated", &flags));
     section.median("ticks", window.runs_per_second(), Unit::PerSecond);
     section.figure("due times", f64::from(*tasks) / EVERY.as_secs_f64(), Unit::PerSecond);
     section.figure(

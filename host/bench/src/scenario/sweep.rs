@@ -19,8 +19,9 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     if let Some(dir) = &args.plots {
         fs::create_dir_all(dir).with_context(|| format!("failed to make {}", dir.display()))?;
     }
-    let flags = args.plots.as_ref().map(|dir| format!("--plots {} ", dir.display())).unwrap_or_default();
-    let flags = format!("{flags}--seconds {}", args.seconds);
+    let plots = args.plots.as_ref().map(|dir| format!(" --plots {}", dir.display())).unwrap_or_default();
+    let counts = args.counts.iter().map(u32::to_string).collect::<Vec<_>>().join(",");
+    let flags = format!("--counts {counts} --seconds {}{plots}", args.seconds);
     let mut section = Section::new("from few tasks to many", bench.command("sweep", &flags));
     let mut points = Vec::new();
     let mut raw_loop_us = Vec::new();
