@@ -2,14 +2,20 @@
 //!
 //! It boots `taskhost` on a directory and socket of its own, loads it over the stream as any client would, and then reads
 //! what the host says of itself (`Host.Info`) and what the kernel says of its process (`/proc`). While a window is measured
-//! this program sleeps, so that it takes nothing from what it measures. One file per scenario in [`scenario`].
+//! this program does as good as nothing, so that it takes nothing from what it measures. One file per scenario in [`scenario`].
 
 mod args;
+mod bare;
 mod disk;
+mod fresh_logs;
+mod guest_clock;
 mod host;
 mod hostile;
 mod load;
+mod loaded;
 mod machine;
+mod pipeline;
+mod plot;
 mod procfs;
 mod raw_loop;
 mod report;
@@ -31,7 +37,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use crate::args::Args;
 use crate::report::Report;
 
-/// A goal was missed, and `--check` was given.
+/// A goal was missed, and `--check` or `--quick` was given.
 const EXIT_GOAL_MISSED: u8 = 3;
 
 /// As shells tell that a program was interrupted.
@@ -40,7 +46,7 @@ const EXIT_INTERRUPTED: u8 = 130;
 fn main() -> ExitCode {
     let args = Args::parse();
     match bench(&args) {
-        Ok(Some(report)) if args.check && report.missed().next().is_some() => ExitCode::from(EXIT_GOAL_MISSED),
+        Ok(Some(report)) if args.is_checked() && report.missed().next().is_some() => ExitCode::from(EXIT_GOAL_MISSED),
         Ok(Some(_)) => ExitCode::SUCCESS,
         Ok(None) => ExitCode::from(EXIT_INTERRUPTED),
         Err(error) => {

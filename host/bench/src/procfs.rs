@@ -48,21 +48,36 @@ impl Used {
 
     /// How often threads went to sleep, and were woken, since `earlier`. What threads did that ended meanwhile is not known.
     pub(crate) fn wake_ups_since(&self, earlier: &Self) -> u64 {
-        self.threads.iter().map(|(id, now)| now.sleeps.saturating_sub(earlier.thread(id).sleeps)).sum()
+        self.wake_ups_by_thread_since(earlier).values().sum()
     }
 
-    /// The processor time since `earlier` by the name of the thread; threads that differ in a number go together.
+    /// The same by the name of the thread.
+    pub(crate) fn wake_ups_by_thread_since(&self, earlier: &Self) -> BTreeMap<String, u64> {
+        let mut wake_ups = BTreeMap::<_, u64>::new();
+        for (id, now) in &self.threads {
+            *wake_ups.entry(now.kind()).or_default() += now.sleeps.saturating_sub(earlier.thread(id).sleeps);
+        }
+        wake_ups
+    }
+
+    /// The processor time since `earlier` by the name of the thread.
     pub(crate) fn cpu_by_thread_since(&self, earlier: &Self) -> BTreeMap<String, Duration> {
         let mut cpu = BTreeMap::<_, Duration>::new();
         for (id, now) in &self.threads {
-            let kind = now.name.trim_end_matches(|end: char| end.is_ascii_digit() || end == '-');
-            *cpu.entry(kind.to_owned()).or_default() += now.cpu.saturating_sub(earlier.thread(id).cpu);
+            *cpu.entry(now.kind()).or_default() += now.cpu.saturating_sub(earlier.thread(id).cpu);
         }
         cpu
     }
 
     fn thread(&self, id: &str) -> Thread {
         self.threads.get(id).cloned().unwrap_or_default()
+    }
+}
+
+impl Thread {
+    /// Its name, under which threads that differ in a number go together.
+    fn kind(&self) -> String {
+        self.name.trim_end_matches(|end: char| end.is_ascii_digit() || end == '-').to_owned()
     }
 }
 
@@ -79,6 +94,23 @@ pub(crate) fn peak_resident_bytes(pid: Pid) -> anyhow::Result<u64> {
     let status = read(&dir(pid).join("status"))?;
     let kib = field(&status, "VmHWM:").context("the kernel's `status` makes no sense")?;
     Ok(kib * 1024)
+}
+
+/// How many mappings of memory a process has; the kernel allows each [`max_mappings`].
+pub(crate) fn mappings(pid: Pid) -> anyhow::Result<usize> {
+    Ok(read(&dir(pid).join("maps"))?.lines().count())
+}
+
+/// `vm.max_map_count`.
+pub(crate) fn max_mappings() -> anyhow::Result<u64> {
+    let text = read(Path::new("/proc/sys/vm/max_map_count"))?;
+    text.trim().parse().context("the kernel's `max_map_count` is no number")
+}
+
+/// How many files, sockets and the like a process has open.
+pub(crate) fn open_files(pid: Pid) -> anyhow::Result<usize> {
+    let files = dir(pid).join("fd");
+    Ok(fs::read_dir(&files).with_context(|| format!("failed to read {}", files.display()))?.count())
 }
 
 /// The first number behind `key`, which begins a line.
@@ -171,6 +203,9 @@ mod tests {
         assert!(after.wake_ups_since(&before) >= 1);
         assert!(after.cpu >= before.cpu);
         assert!(resident_bytes(own).expect("/proc is mounted") > 0);
+        assert!(mappings(own).expect("/proc is mounted") > 0);
+        assert!(max_mappings().expect("/proc is mounted") > 0);
+        assert!(open_files(own).expect("/proc is mounted") > 0);
     }
 
     #[test]
@@ -185,6 +220,8 @@ mod tests {
         let after =
             used(&[("1", thread("worker-0", 15, 15)), ("3", thread("worker-10", 4, 4)), ("4", thread("epoch", 1, 0))]);
         assert_eq!(after.wake_ups_since(&before), 9);
+        let wake_ups = after.wake_ups_by_thread_since(&before);
+        assert_eq!(wake_ups, [("epoch".to_owned(), 0), ("worker".to_owned(), 9)].into());
         let cpu = after.cpu_by_thread_since(&before);
         assert_eq!(
             cpu,

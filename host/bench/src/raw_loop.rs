@@ -1,4 +1,6 @@
-//! What the engine alone takes for the same runs: the floor under the CPU of a tick.
+//! What the engine alone takes for the same runs: the floor under the CPU of a tick, and the ceiling over ticks a second.
+//!
+//! Sampled before the host is started and again when it has ended, so that a machine that became slower is slower in both.
 
 use std::time::Duration;
 
@@ -6,18 +8,91 @@ use anyhow::Context;
 use bytes::Bytes;
 use taskhost_engine::floor;
 
+use crate::report::{Section, Unit, median, us};
+
 /// The plugin that the tasks run: the built-in one.
-const TICKER: &[u8] = include_bytes!("../../../plugins/ticker/ticker.wasm");
+pub(crate) const TICKER: &[u8] = include_bytes!("../../../plugins/ticker/ticker.wasm");
 
-/// How long it loops.
-const WALL: Duration = Duration::from_secs(3);
+/// How often it is sampled at a time, and how long each sample takes.
+const SAMPLES: usize = 3;
+const SAMPLE_WALL: Duration = Duration::from_millis(700);
 
-/// The processor time of one run with nothing around it, on as many threads as the host has workers.
-pub(crate) fn cpu_per_run(workers: Option<u32>) -> anyhow::Result<Duration> {
-    let threads = match workers {
-        Some(workers) => workers as usize,
-        None => std::thread::available_parallelism()?.get(),
-    };
-    let floor = floor::measure(&Bytes::from_static(TICKER), threads, WALL).context("failed to run the engine alone")?;
-    Ok(floor.cpu.div_f64(floor.attempts.max(1) as f64))
+/// All samples.
+#[derive(Clone, Debug)]
+pub(crate) struct RawLoop {
+    /// As many as the host has workers.
+    threads: usize,
+    /// Where that is more than one.
+    on_one: Vec<Speed>,
+    on_all: Vec<Speed>,
+}
+
+/// One sample.
+#[derive(Clone, Copy, Debug)]
+struct Speed {
+    cpu_per_run: Duration,
+    runs_per_second: f64,
+}
+
+impl RawLoop {
+    /// Takes the first samples.
+    pub(crate) fn new(workers: Option<u32>) -> anyhow::Result<Self> {
+        let threads = match workers {
+            Some(workers) => workers as usize,
+            None => std::thread::available_parallelism()?.get(),
+        };
+        let mut raw_loop = Self { threads, on_one: Vec::new(), on_all: Vec::new() };
+        raw_loop.sample()?;
+        Ok(raw_loop)
+    }
+
+    /// Takes more samples. Blocks, and keeps all cores busy: never while a host is measured.
+    pub(crate) fn sample(&mut self) -> anyhow::Result<()> {
+        for _ in 0..SAMPLES {
+            self.on_all.push(speed(self.threads)?);
+            if self.threads > 1 {
+                self.on_one.push(speed(1)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// The processor time of one run, on as many threads as the host has workers.
+    pub(crate) fn cpu_per_run_us(&self) -> f64 {
+        median(&cpu_per_run_us(&self.on_all))
+    }
+
+    /// On as many threads as the host has workers.
+    pub(crate) fn runs_per_second(&self) -> f64 {
+        median(&runs_per_second(&self.on_all))
+    }
+
+    /// Shows what it takes.
+    pub(crate) fn show(&self, section: &mut Section) {
+        if !self.on_one.is_empty() {
+            section.median("raw engine loop, CPU per run, 1 thread", cpu_per_run_us(&self.on_one), Unit::Us);
+            section.median("raw engine loop, runs, 1 thread", runs_per_second(&self.on_one), Unit::PerSecond);
+        }
+        let threads = if self.threads == 1 { "1 thread".to_owned() } else { format!("{} threads", self.threads) };
+        section.median(format!("raw engine loop, CPU per run, {threads}"), cpu_per_run_us(&self.on_all), Unit::Us);
+        section.median(format!("raw engine loop, runs, {threads}"), runs_per_second(&self.on_all), Unit::PerSecond);
+    }
+}
+
+fn speed(threads: usize) -> anyhow::Result<Speed> {
+    let floor = floor::measure(&Bytes::from_static(TICKER), threads, SAMPLE_WALL);
+    let floor = floor.context("failed to run the engine alone")?;
+    let attempts = floor.attempts.max(1) as f64;
+    Ok(Speed {
+        cpu_per_run: floor.cpu.div_f64(attempts),
+        runs_per_second: floor.attempts as f64 / SAMPLE_WALL.as_secs_f64(),
+    })
+}
+
+fn cpu_per_run_us(speeds: &[Speed]) -> Vec<f64> {
+    speeds.iter().map(|speed| us(speed.cpu_per_run)).collect()
+}
+
+fn runs_per_second(speeds: &[Speed]) -> Vec<f64> {
+    speeds.iter().map(|speed| speed.runs_per_second).collect()
 }

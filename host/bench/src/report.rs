@@ -31,17 +31,31 @@ pub(crate) struct Section {
     /// What to type to measure it again.
     pub(crate) command: String,
     pub(crate) figures: Vec<Figure>,
+    /// What is to be known of them, or is missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
 }
 
 /// One figure.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Figure {
     pub(crate) name: Cow<'static, str>,
+    /// The median, where it was sampled several times.
     pub(crate) value: f64,
     pub(crate) unit: Unit,
-    /// The most that it should be, where there is a goal.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) at_most: Option<f64>,
+    pub(crate) goal: Option<Goal>,
+    /// In order, where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) samples: Vec<f64>,
+}
+
+/// What a figure should be.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Goal {
+    AtMost(f64),
+    AtLeast(f64),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -61,27 +75,58 @@ pub(crate) enum Unit {
 
 impl Section {
     pub(crate) fn new(title: impl Into<String>, command: impl Into<String>) -> Self {
-        Self { title: title.into(), command: command.into(), figures: Vec::new() }
+        Self { title: title.into(), command: command.into(), figures: Vec::new(), notes: Vec::new() }
     }
 
     pub(crate) fn figure(&mut self, name: impl Into<Cow<'static, str>>, value: f64, unit: Unit) {
-        self.figures.push(Figure { name: name.into(), value, unit, at_most: None });
+        self.figures.push(Figure { name: name.into(), value, unit, goal: None, samples: Vec::new() });
+    }
+
+    pub(crate) fn note(&mut self, note: impl Into<String>) {
+        self.notes.push(note.into());
+    }
+
+    /// A figure of which the median is told.
+    pub(crate) fn median(&mut self, name: impl Into<Cow<'static, str>>, samples: Vec<f64>, unit: Unit) {
+        self.figures.push(Figure { name: name.into(), value: median(&samples), unit, goal: None, samples });
     }
 
     /// A figure that should be `at_most` this.
-    pub(crate) fn goal(&mut self, name: &'static str, value: f64, unit: Unit, at_most: f64) {
-        self.figures.push(Figure { name: name.into(), value, unit, at_most: Some(at_most) });
+    pub(crate) fn goal(&mut self, name: impl Into<Cow<'static, str>>, value: f64, unit: Unit, at_most: f64) {
+        self.figure(name, value, unit);
+        self.at_most(at_most);
+    }
+
+    /// The most that the figure before should be.
+    pub(crate) fn at_most(&mut self, bound: f64) {
+        self.set_goal(Goal::AtMost(bound));
+    }
+
+    /// The least that the figure before should be.
+    pub(crate) fn at_least(&mut self, bound: f64) {
+        self.set_goal(Goal::AtLeast(bound));
+    }
+
+    fn set_goal(&mut self, goal: Goal) {
+        let figure = self.figures.last_mut().expect("a goal is of the figure before it");
+        figure.goal = Some(goal);
     }
 }
 
 impl Figure {
     fn is_missed(&self) -> bool {
-        self.at_most.is_some_and(|most| self.value > most)
+        // A figure that is no number meets no goal.
+        let is_met = match self.goal {
+            None => true,
+            Some(Goal::AtMost(most)) => self.value <= most,
+            Some(Goal::AtLeast(least)) => self.value >= least,
+        };
+        !is_met
     }
 }
 
 impl Report {
-    /// The figures that should be less.
+    /// The figures that miss their goals.
     pub(crate) fn missed(&self) -> impl Iterator<Item = &Figure> {
         self.sections.iter().flat_map(|section| &section.figures).filter(|figure| figure.is_missed())
     }
@@ -100,23 +145,24 @@ impl fmt::Display for Report {
 impl fmt::Display for Section {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n$ {}", self.title, self.command)?;
-        self.figures.iter().try_for_each(|figure| writeln!(f, "{figure}"))
+        self.figures.iter().try_for_each(|figure| writeln!(f, "{figure}"))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))
     }
 }
 
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { name, value, unit, at_most } = self;
+        let Self { name, value, unit, goal, .. } = self;
         let (value, unit) = (number(*value), unit.to_string());
         write!(f, "  {name:<NAME_COLUMNS$}{value:>VALUE_COLUMNS$}")?;
-        match at_most {
-            None if unit.is_empty() => Ok(()),
-            None => write!(f, " {unit}"),
-            Some(most) => {
-                let verdict = if self.is_missed() { "MISSED" } else { "ok" };
-                write!(f, " {unit:<UNIT_COLUMNS$}≤ {} {verdict}", number(*most))
-            }
-        }
+        let (sign, bound) = match goal {
+            None if unit.is_empty() => return Ok(()),
+            None => return write!(f, " {unit}"),
+            Some(Goal::AtMost(most)) => ('≤', most),
+            Some(Goal::AtLeast(least)) => ('≥', least),
+        };
+        let verdict = if self.is_missed() { "MISSED" } else { "ok" };
+        write!(f, " {unit:<UNIT_COLUMNS$}{sign} {} {verdict}", number(*bound))
     }
 }
 
@@ -147,14 +193,23 @@ fn number(value: f64) -> String {
     let text = format!("{value:.decimals$}");
     let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
     let (whole, fraction) = digits.split_once('.').map_or((digits, ""), |(whole, _)| (whole, &digits[whole.len()..]));
-    let mut grouped = String::with_capacity(text.len() + whole.len() / 3);
-    for (at, digit) in whole.chars().enumerate() {
-        if at > 0 && (whole.len() - at) % 3 == 0 {
+    format!("{sign}{}{fraction}", thousands_apart(whole))
+}
+
+/// A whole number with its thousands apart.
+pub(crate) fn grouped(value: u64) -> String {
+    thousands_apart(&value.to_string())
+}
+
+fn thousands_apart(digits: &str) -> String {
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
     }
-    format!("{sign}{grouped}{fraction}")
+    grouped
 }
 
 pub(crate) fn ms(duration: Duration) -> f64 {
@@ -170,6 +225,18 @@ pub(crate) fn quantile(values: &mut [Duration], part: f64) -> Duration {
     values.sort_unstable();
     let rank = (values.len() as f64 * part).ceil() as usize;
     values.get(rank.saturating_sub(1)).copied().unwrap_or_default()
+}
+
+/// The middle of the values, or the mean of the two in the middle; no number if there are none.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_unstable_by(f64::total_cmp);
+    let middle = sorted.len() / 2;
+    match sorted.len() {
+        0 => f64::NAN,
+        odd if odd % 2 == 1 => sorted[middle],
+        _ => f64::midpoint(sorted[middle - 1], sorted[middle]),
+    }
 }
 
 #[cfg(test)]
@@ -201,6 +268,28 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(text.contains("≤ 1,000 MISSED") && text.contains("≤ 10 ok"), "{text}");
         assert_eq!(section.figures.iter().filter(|figure| figure.is_missed()).count(), 1);
+    }
+
+    #[test]
+    fn a_goal_may_be_the_least_and_what_was_not_measured_misses_it() {
+        let mut section = Section::new("title", "taskbench");
+        for (value, at_least) in [(0.66, 0.65), (0.64, 0.65), (f64::NAN, 0.65)] {
+            section.figure("ticks over the raw loop", value, Unit::Times);
+            section.at_least(at_least);
+        }
+        assert!(section.to_string().contains("≥ 0.65 ok"), "{section}");
+        assert_eq!(section.figures.iter().map(Figure::is_missed).collect::<Vec<_>>(), [false, true, true]);
+    }
+
+    #[test]
+    fn what_was_sampled_shows_its_median_and_keeps_its_samples() {
+        let mut section = Section::new("title", "taskbench");
+        section.median("CPU per tick", vec![9.0, 1.0, 2.0], Unit::Us);
+        assert!(section.to_string().contains("2 µs"), "{section}");
+        let json = serde_json::to_value(&section.figures[0]).expect("plain values");
+        assert_eq!(json["samples"], serde_json::json!([9.0, 1.0, 2.0]));
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
     }
 
     #[test]

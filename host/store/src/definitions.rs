@@ -132,7 +132,7 @@ impl Definitions {
         copied.and(closed).map_err(|error| from_sqlite(&error, &self.file))
     }
 
-    fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
+    pub(crate) fn connection(&mut self) -> rusqlite::Result<&mut Connection> {
         if self.conn.is_none() {
             self.conn = Some(connect(&self.file, Durability::Full)?);
         }

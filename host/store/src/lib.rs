@@ -19,6 +19,7 @@ mod definitions;
 mod encoding;
 mod error;
 mod faults;
+pub mod floor;
 mod history;
 mod hosts;
 mod ids;

@@ -7,33 +7,39 @@ use anyhow::ensure;
 use super::Bench;
 use crate::host::{End, Host, Place};
 use crate::load;
+use crate::loaded::Load;
 use crate::report::{Section, Unit, ms, quantile};
+
+/// As many as the goal is for, where the command line says nothing else.
+const TASKS: u32 = 100_000;
+const EVERY: Duration = Duration::from_secs(1);
 
 /// The longest that a host may take from exec until all its tasks are registered.
 const READY_GOAL_MS: f64 = 1000.0;
 
 pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     let args = bench.args;
+    let load = bench.load(TASKS, EVERY);
     let place = bench.place()?;
     let host = place.start().await?;
     let empty = host.ready_after();
-    let loaded = load(&host, bench).await;
+    let loaded = put(&host, load).await;
     let (mut host, ()) = host.survived(loaded).await?;
     let mut killed = Vec::new();
     let mut stopped = Vec::new();
     let mut draining = Vec::new();
     for _ in 0..args.restarts {
-        (host, _) = restart(&place, host, End::Kill, args.tasks).await?;
+        (host, _) = restart(&place, host, End::Kill, load.tasks).await?;
         killed.push(host.ready_after());
         let drained;
-        (host, drained) = restart(&place, host, End::Terminate, args.tasks).await?;
+        (host, drained) = restart(&place, host, End::Terminate, load.tasks).await?;
         stopped.push(host.ready_after());
         draining.push(drained);
     }
     host.end(End::Terminate).await?;
 
-    let title = format!("restart with {} tasks, every {}", args.tasks, args.every());
-    let flags = format!("--tasks {} --every {} --restarts {}", args.tasks, args.every(), args.restarts);
+    let title = format!("restart with {} tasks, every {}", load.tasks, load.every_text());
+    let flags = format!("--tasks {} --every {} --restarts {}", load.tasks, load.every_text(), args.restarts);
     let mut section = Section::new(title, bench.command("restart", &flags));
     section.figure("ready without tasks, from exec", ms(empty), Unit::Ms);
     section.figure("ready after SIGKILL, median", ms(quantile(&mut killed, 0.5)), Unit::Ms);
@@ -44,9 +50,9 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-async fn load(host: &Host, bench: &Bench<'_>) -> anyhow::Result<()> {
-    load::add_tickers(host.client(), bench.args.tasks, &bench.args.every()).await?;
-    load::wait_until_ticking(host, bench.args.tasks, bench.args.every).await
+async fn put(host: &Host, load: Load) -> anyhow::Result<()> {
+    load::add_ticking(host.client(), load.tasks, load.every).await?;
+    load::wait_until_ticking(host, load.tasks, load.every).await
 }
 
 /// Ends the host and starts the next, which must have the tasks from its first moment on.

@@ -1,11 +1,17 @@
 //! Honest tasks beside a hundred that mean harm, of all kinds that the tests of the sandbox know.
 
+use std::time::Duration;
+
 use super::Bench;
 use crate::hostile;
 use crate::load;
 use crate::procfs::{peak_resident_bytes, resident_bytes};
 use crate::report::{Section, Unit};
 use crate::window::Window;
+
+/// The honest ones, where the command line says nothing else.
+const TASKS: u32 = 10_000;
+const EVERY: Duration = Duration::from_secs(1);
 
 /// The most that guests may be entered late, at the 99th percentile, hostile ones among them.
 const LATENESS_P99_GOAL_MS: f64 = 10.0;
@@ -18,8 +24,9 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     let host = place.start().await?;
     let measured = async {
         let args = bench.args;
-        load::add_tickers(host.client(), args.tasks, &args.every()).await?;
-        load::wait_until_ticking(&host, args.tasks, args.every).await?;
+        let load = bench.load(TASKS, EVERY);
+        load::add_ticking(host.client(), load.tasks, load.every).await?;
+        load::wait_until_ticking(&host, load.tasks, load.every).await?;
         let before = resident_bytes(host.pid())?;
         hostile::add(host.client(), args.hostile).await?;
         let (skipped_before, otherwise_before) = hostile::honest_ended_badly(&host).await?;
@@ -28,14 +35,8 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
         let lateness = window.lateness();
         let hostile = hostile::ended(host.client()).await?;
 
-        let title = format!("{} tasks, every {}, beside {} hostile ones", args.tasks, args.every(), args.hostile);
-        let flags = format!(
-            "--tasks {} --every {} --hostile {} --seconds {}",
-            args.tasks,
-            args.every(),
-            args.hostile,
-            args.seconds
-        );
+        let title = format!("{} tasks, every {}, beside {} hostile ones", load.tasks, load.every_text(), args.hostile);
+        let flags = format!("{} --hostile {}", load.flags(), args.hostile);
         let mut section = Section::new(title, bench.command("siege", &flags));
         section.figure("runs that ended with success", window.per_second(window.ended("success")), Unit::PerSecond);
         section.goal("honest due times skipped", skipped.saturating_sub(skipped_before) as f64, Unit::Count, 0.0);

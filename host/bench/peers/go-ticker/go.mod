@@ -1,0 +1,3 @@
+module taskhost/peers/go-ticker
+
+go 1.22
