@@ -57,6 +57,9 @@ const STALE_TIMERS: usize = 1024;
 /// How many commands wait for a worker.
 pub(crate) const MAX_COMMANDS: usize = 1024;
 
+/// How long commands are obeyed one after the other before the worker looks what is due.
+const COMMAND_PATIENCE: Duration = Duration::from_micros(100);
+
 /// How many wishes wait for the supervisor.
 pub(crate) const MAX_WISHES: usize = 4096;
 
@@ -180,6 +183,8 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     counts: Counts,
     lateness: Lateness,
     failures: FailureLog,
+    /// To commands that were done and are not answered yet.
+    answers: Vec<Box<dyn FnOnce() + Send>>,
     /// Told when no run is going on, once the host stops.
     idle_waiters: Vec<oneshot::Sender<()>>,
     /// Reused by every step.
@@ -215,6 +220,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             counts: Counts::default(),
             lateness: Lateness::new(now),
             failures: FailureLog::default(),
+            answers: Vec::new(),
             idle_waiters: Vec::new(),
             actions: Vec::new(),
             wakes: 0,
@@ -248,7 +254,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             };
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => command(&mut self),
+                    Some(command) => self.obey(command, &mut commands),
                     None => self.quit = true,
                 },
                 Some((slot, key, began, report)) = self.in_flight.next() => self.finish(slot, key, began, report),
@@ -257,6 +263,23 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 () = wait => {}
             }
         }
+    }
+
+    /// Does what others want, and what they have sent meanwhile: not for long, as something may come due. All are answered together,
+    /// since each wake-up of who waits may be a system call.
+    fn obey(&mut self, command: Command<R, C>, commands: &mut mpsc::Receiver<Command<R, C>>) {
+        let began = std::time::Instant::now();
+        let mut next = Some(command);
+        while let Some(command) = next {
+            command(self);
+            next = if !self.quit && began.elapsed() < COMMAND_PATIENCE { commands.try_recv().ok() } else { None };
+        }
+        self.answers.drain(..).for_each(|answer| answer());
+    }
+
+    /// Answers a command when those that came with it are done too.
+    pub(crate) fn answer_soon(&mut self, answer: impl FnOnce() + Send + 'static) {
+        self.answers.push(Box::new(answer));
     }
 
     /// Tells the units if the clock was set back.
