@@ -53,7 +53,10 @@ impl Bare {
     }
 
     /// A jsonrpsee server with one method that answers with `result`, and what stops it.
-    pub(crate) fn jsonrpsee(method: &'static str, result: Box<RawValue>) -> anyhow::Result<(Self, SocketAddr, ServerHandle)> {
+    pub(crate) fn jsonrpsee(
+        method: &'static str,
+        result: Box<RawValue>,
+    ) -> anyhow::Result<(Self, SocketAddr, ServerHandle)> {
         let mut module = RpcModule::new(Arc::new(result));
         module.register_async_method(method, |params, result, _| async move {
             params.parse::<Value>()?;
