@@ -1,5 +1,6 @@
 //! Names of tasks.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,14 +53,16 @@ impl TaskName {
         if text.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong(text.len()));
         }
-        let name: String = if is_nfc(text) { text.to_owned() } else { text.nfc().collect() };
+        let name = if text.is_ascii() || is_nfc(text) { Cow::Borrowed(text) } else { Cow::Owned(text.nfc().collect()) };
         if name.len() > MAX_NAME_BYTES {
             return Err(NameError::TooLong(name.len()));
         }
+        // All that is said of scripts and marks is true of ASCII, and costs more than the rest together.
+        let is_ascii = name.is_ascii();
         let quoted = || name.escape_debug().to_string();
         let mut after_letter = false;
         for character in name.chars() {
-            let mark = is_combining_mark(character) && after_letter;
+            let mark = !is_ascii && is_combining_mark(character) && after_letter;
             if !(character.is_alphanumeric() || matches!(character, '-' | '_' | '.' | ':' | '/' | ' ') || mark) {
                 return Err(NameError::Character { name: quoted(), character });
             }
@@ -74,7 +77,7 @@ impl TaskName {
         if name.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
             return Err(NameError::Segment(quoted()));
         }
-        if !name.is_single_script() {
+        if !is_ascii && !name.is_single_script() {
             return Err(NameError::MixedScripts(quoted()));
         }
         Ok(Self(name.into()))

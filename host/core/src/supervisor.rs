@@ -8,6 +8,7 @@
 mod bulk;
 mod change;
 mod history;
+mod outbox;
 mod plugins;
 mod view;
 mod why;
@@ -23,6 +24,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use self::bulk::{Applied, AppliedKind, BulkAction};
 pub use self::history::{NextQuery, NextView, RunsFilter, RunsPage};
+use self::outbox::Outbox;
 pub use self::view::{
     DeleteMode, HostStats, KeyValuesView, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView,
 };
@@ -81,7 +83,7 @@ struct Inner<E: Engine, C: Clock> {
     urgent: mpsc::Sender<Urgent>,
     bus: EventBus,
     logs: Arc<LogSink>,
-    workers: Vec<mpsc::Sender<Command<E::Runner, C>>>,
+    workers: Vec<Arc<Outbox<Command<E::Runner, C>>>>,
     /// One change at a time for the names of a shard; held over the commit.
     shards: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// Held for reading while a definition comes to use a plugin, for writing while plugins are deleted.
@@ -157,7 +159,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 urgent,
                 bus,
                 logs,
-                workers,
+                workers: workers.into_iter().map(Outbox::new).collect(),
                 shards: (0..SHARDS).map(|_| Arc::default()).collect(),
                 plugin_use: tokio::sync::RwLock::default(),
                 plugins: Mutex::new(plugins),
@@ -489,10 +491,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     ) -> Result<T, TaskError> {
         let (reply, answer) = oneshot::channel();
         let command: Command<E::Runner, C> = Box::new(move |worker| {
+            let answer = work(worker);
             // Nobody waits any more if the caller went away.
-            reply.send(work(worker)).ok();
+            worker.answer_soon(move || drop(reply.send(answer)));
         });
-        self.inner.workers[worker].send(command).await.map_err(|_| TaskError::ShuttingDown)?;
+        self.inner.workers[worker].send(command);
+        // Dropped unanswered if the worker is gone.
         answer.await.map_err(|_| TaskError::ShuttingDown)
     }
 

@@ -59,6 +59,9 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 /// How many commands wait for a worker.
 pub(crate) const MAX_COMMANDS: usize = 1024;
 
+/// How long commands are obeyed one after the other before the worker looks what is due.
+const COMMAND_PATIENCE: Duration = Duration::from_micros(100);
+
 /// How many wishes wait for the supervisor.
 pub(crate) const MAX_WISHES: usize = 4096;
 
@@ -143,6 +146,8 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     counts: Counts,
     lateness: Lateness,
     failures: FailureLog,
+    /// To commands that were done and are not answered yet.
+    answers: Vec<Box<dyn FnOnce() + Send>>,
     /// Told when no run is going on, once the host stops.
     idle_waiters: Vec<oneshot::Sender<()>>,
     /// Reused by every step.
@@ -177,6 +182,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             counts: Counts::default(),
             lateness: Lateness::new(now),
             failures: FailureLog::default(),
+            answers: Vec::new(),
             idle_waiters: Vec::new(),
             actions: Vec::new(),
             halted: false,
@@ -207,7 +213,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             };
             tokio::select! {
                 command = commands.recv() => match command {
-                    Some(command) => command(&mut self),
+                    Some(command) => self.obey(command, &mut commands),
                     None => self.quit = true,
                 },
                 Some((slot, key, began, report)) = self.in_flight.next() => self.finish(slot, key, began, report),
@@ -231,6 +237,23 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             at.max(rested).max(claimed.unwrap_or(at))
         });
         [next, next_catch_up].into_iter().flatten().min()
+    }
+
+    /// Does what others want, and what they have sent meanwhile: not for long, as something may come due. All are answered together,
+    /// since each wake-up of who waits may be a system call.
+    fn obey(&mut self, command: Command<R, C>, commands: &mut mpsc::Receiver<Command<R, C>>) {
+        let began = std::time::Instant::now();
+        let mut next = Some(command);
+        while let Some(command) = next {
+            command(self);
+            next = if !self.quit && began.elapsed() < COMMAND_PATIENCE { commands.try_recv().ok() } else { None };
+        }
+        self.answers.drain(..).for_each(|answer| answer());
+    }
+
+    /// Answers a command when those that came with it are done too.
+    pub(crate) fn answer_soon(&mut self, answer: impl FnOnce() + Send + 'static) {
+        self.answers.push(Box::new(answer));
     }
 
     /// Tells the units if the clock was set back.

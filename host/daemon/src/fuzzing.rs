@@ -58,7 +58,8 @@ pub async fn serve_stream<S: AsyncRead + AsyncWrite>(socket: S, methods: Methods
 
 /// Answers one message.
 pub async fn answer(methods: Methods, message: &[u8]) -> Option<Box<RawValue>> {
-    Dispatcher::for_one_answer(methods, 0, CALLER).answer(message).await
+    let answer = Dispatcher::for_one_answer(methods, 0, CALLER).answer(message).await;
+    answer.map(|answer| RawValue::from_string(answer).expect("answers are JSON"))
 }
 
 /// The definition of a task that is added.

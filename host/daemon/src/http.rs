@@ -70,9 +70,10 @@ impl<U: Uploads> Service<U> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let dispatcher = &Dispatcher::for_one_answer(self.methods.clone(), connection, caller);
         let service = service_fn(move |request| async move {
             let response = match origin::check(request.headers()) {
-                Ok(()) => self.respond(request, connection, caller).await,
+                Ok(()) => self.respond(request, dispatcher, connection, caller).await,
                 Err(why) => response::text(StatusCode::FORBIDDEN, why.to_string()),
             };
             Ok::<_, Infallible>(response)
@@ -89,7 +90,13 @@ impl<U: Uploads> Service<U> {
         ended.map_err(io::Error::other)
     }
 
-    async fn respond(&self, request: Request<Incoming>, connection: u32, caller: Caller) -> HttpResponse {
+    async fn respond(
+        &self,
+        request: Request<Incoming>,
+        dispatcher: &Dispatcher,
+        connection: u32,
+        caller: Caller,
+    ) -> HttpResponse {
         let path = request.uri().path();
         if let Some(sha256) = path.strip_prefix("/plugins/") {
             return if request.method() == Method::PUT {
@@ -101,7 +108,7 @@ impl<U: Uploads> Service<U> {
         }
         match (path, request.method()) {
             ("/", _) if is_upgrade_request(&request) => self.websockets.upgrade(request, connection, caller).await,
-            ("/", &Method::POST) => self.call(request, connection, caller).await,
+            ("/", &Method::POST) => call(request, dispatcher).await,
             ("/", _) => response::not_allowed("POST"),
             ("/healthz", &Method::GET | &Method::HEAD) => {
                 response::json(StatusCode::OK, r#"{"status":"ok"}"#.to_owned())
@@ -110,25 +117,24 @@ impl<U: Uploads> Service<U> {
             _ => response::text(StatusCode::NOT_FOUND, format!("there is nothing here; there is\n\n{PATHS}")),
         }
     }
+}
 
-    /// One JSON-RPC message and its answer.
-    async fn call(&self, request: Request<Incoming>, connection: u32, caller: Caller) -> HttpResponse {
-        // A form of a browser can't send this type without asking first, which is never allowed.
-        if !is_json(request.headers().get(header::CONTENT_TYPE)) {
-            let text = "JSON-RPC needs `Content-Type: application/json`\n".to_owned();
-            return response::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
-        }
-        let message = match read_message(request.into_body()).await {
-            Ok(message) => message,
-            Err((status, error)) => return response::call_failed(status, &error),
-        };
-        // hyper looks for a client that is gone only where it writes: its call, and its connection's place, go on to the
-        // end. The longest is a `TaskUnit.Run` that waits, and that ends with the task's timeout.
-        let dispatcher = Dispatcher::for_one_answer(self.methods.clone(), connection, caller);
-        match dispatcher.answer(&message).await {
-            Some(answer) => response::json(StatusCode::OK, Box::<str>::from(answer).into()),
-            None => response::empty(StatusCode::NO_CONTENT),
-        }
+/// One JSON-RPC message and its answer.
+async fn call(request: Request<Incoming>, dispatcher: &Dispatcher) -> HttpResponse {
+    // A form of a browser can't send this type without asking first, which is never allowed.
+    if !is_json(request.headers().get(header::CONTENT_TYPE)) {
+        let text = "JSON-RPC needs `Content-Type: application/json`\n".to_owned();
+        return response::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, text);
+    }
+    let message = match read_message(request.into_body()).await {
+        Ok(message) => message,
+        Err((status, error)) => return response::call_failed(status, &error),
+    };
+    // hyper looks for a client that is gone only where it writes: its call, and its connection's place, go on to the
+    // end. The longest is a `TaskUnit.Run` that waits, and that ends with the task's timeout.
+    match dispatcher.answer(&message).await {
+        Some(answer) => response::json(StatusCode::OK, answer),
+        None => response::empty(StatusCode::NO_CONTENT),
     }
 }
 

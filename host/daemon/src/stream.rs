@@ -11,12 +11,15 @@ mod message;
 
 use std::future::pending;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::StreamExt;
-use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, FuturesUnordered, SelectAll};
+use futures_util::{FutureExt, Stream, StreamExt};
 use jsonrpsee::server::Methods;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::value::RawValue;
@@ -25,8 +28,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::answer::outcome_of;
-use self::dispatch::Step;
+pub(crate) use self::answer::parse as result_in;
+use self::dispatch::{Answered, Events};
 pub(crate) use self::dispatch::{Dispatcher, MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, without_id};
 use self::frame::{FrameError, Framer};
 use crate::access::{Caller, Refusal};
@@ -39,6 +42,9 @@ const MAX_IN_FLIGHT_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
 
 /// How many bytes of answers may wait for the client before nothing more is done for it.
 const MAX_WAITING_BYTES: usize = 256 * 1024;
+
+/// How much room for them is kept while none wait.
+const KEPT_WAITING_BYTES: usize = 64 * 1024;
 
 /// How long a message may take from its first byte to its last. Between messages a connection may be silent for ever.
 pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -68,22 +74,25 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
         let message_deadline = session.message_deadline();
         let subscriptions_deadline = session.subscriptions_deadline;
         tokio::select! {
+            // In this order, so that all answers that are ready share one write. Nothing is held up by it: so many messages may be
+            // going on, a subscription has one event ready at a time, and what is written has an end.
+            biased;
+            Some(step) = session.work.next(), if may_work => session.take(step),
             written = writer.write_buf(&mut session.waiting), if !session.waiting.is_empty() => {
                 if written? == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
-                if session.waiting.is_empty() {
+                if session.waiting.is_empty() && session.waiting.capacity() > KEPT_WAITING_BYTES {
                     // A large answer's room is not kept for the small ones that follow.
                     session.waiting = BytesMut::new();
                 }
             }
-            Some((size, step)) = session.work.next(), if may_work => session.take(size, step),
+            () = stop.cancelled(), if session.reading == Reading::Open => session.finish(Reading::Stopped),
             read = reader.read_buf(session.framer.buffer()), if may_read => match read? {
                 0 => session.finish(Reading::Ended),
                 _ => session.received(),
             },
             () = at(message_deadline) => session.give_up(too_slow()),
-            () = stop.cancelled(), if session.reading == Reading::Open => session.finish(Reading::Stopped),
             () = at(subscriptions_deadline) => session.subscriptions_deadline = None,
         }
     }
@@ -112,7 +121,7 @@ pub(crate) async fn refuse<S: AsyncRead + AsyncWrite>(socket: S, refusal: Refusa
             return Ok(());
         }
     };
-    writer.write_all(answer.get().as_bytes()).await?;
+    writer.write_all(answer.as_bytes()).await?;
     writer.write_all(b"\n").await?;
     writer.shutdown().await?;
     linger(&mut reader).await;
@@ -126,9 +135,7 @@ struct Session {
     reading: Reading,
     /// When the message that is being read began.
     reading_since: Instant,
-    /// Every message that is going on, and every subscription; with the size of the message.
-    work: SelectAll<BoxStream<'static, (usize, Step)>>,
-    messages: usize,
+    work: Work,
     message_bytes: usize,
     /// What is to be written.
     waiting: BytesMut,
@@ -155,8 +162,7 @@ impl Session {
             framer: Framer::new(),
             reading: Reading::Open,
             reading_since: Instant::now(),
-            work: SelectAll::new(),
-            messages: 0,
+            work: Work::default(),
             message_bytes: 0,
             waiting: BytesMut::new(),
             subscriptions_deadline: None,
@@ -169,9 +175,11 @@ impl Session {
             Reading::Open => false,
             // Subscriptions have something to say yet: that the host stops. Calls have all the time that the listeners
             // give this connection.
-            Reading::Stopped => self.work.is_empty() || (self.messages == 0 && self.subscriptions_deadline.is_none()),
+            Reading::Stopped => {
+                self.work.is_empty() || (self.work.messages.is_empty() && self.subscriptions_deadline.is_none())
+            }
             // A connection that its client closed has nobody to hear of events.
-            Reading::Ended | Reading::GivenUp => self.messages == 0,
+            Reading::Ended | Reading::GivenUp => self.work.messages.is_empty(),
         }
     }
 
@@ -188,7 +196,7 @@ impl Session {
     }
 
     fn may_begin(&self) -> bool {
-        self.messages < MAX_MESSAGES_IN_FLIGHT && self.message_bytes < MAX_IN_FLIGHT_BYTES
+        self.work.messages.len() < MAX_MESSAGES_IN_FLIGHT && self.message_bytes < MAX_IN_FLIGHT_BYTES
     }
 
     /// When the message that is being read is given up. While it is not the client that is waited for, its time stands
@@ -207,10 +215,9 @@ impl Session {
         while self.reading == Reading::Open && self.may_begin() {
             match self.framer.next() {
                 Ok(Some(message)) => match Arc::clone(&self.dispatcher).dispatch(&message) {
-                    Ok(steps) => {
+                    Ok(answered) => {
                         let size = message.len();
-                        self.work.push(steps.map(move |step| (size, step)).boxed());
-                        self.messages += 1;
+                        self.work.messages.push(Pending { size, answered });
                         self.message_bytes += size;
                         is_new = true;
                     }
@@ -227,30 +234,34 @@ impl Session {
         self.framer.make_room();
     }
 
-    fn take(&mut self, size: usize, step: Step) {
+    fn take(&mut self, step: Step) {
         match step {
-            Step::Event(event) => self.send(&event),
-            Step::Answered(answer) => {
+            Step::Event(event) => self.send(event.get()),
+            Step::Answered(size, Answered { answer, events }) => {
                 if let Some(answer) = answer {
                     self.send(&answer);
+                }
+                if let Some(events) = events {
+                    self.work.events.push(stream::unfold(events, next_event).boxed());
                 }
                 self.done(size);
             }
         }
     }
 
+    /// A message of this size, which is not in the work any more, is done with.
     fn done(&mut self, size: usize) {
-        let could_read = self.may_begin();
-        self.messages -= 1;
+        let was_full =
+            self.work.messages.len() + 1 >= MAX_MESSAGES_IN_FLIGHT || self.message_bytes >= MAX_IN_FLIGHT_BYTES;
         self.message_bytes -= size;
-        if !could_read {
+        if was_full {
             // What had come already was not looked at.
             self.received();
         }
     }
 
-    fn send(&mut self, message: &RawValue) {
-        self.waiting.extend_from_slice(message.get().as_bytes());
+    fn send(&mut self, message: &str) {
+        self.waiting.extend_from_slice(message.as_bytes());
         self.waiting.extend_from_slice(b"\n");
     }
 
@@ -271,6 +282,62 @@ impl Session {
         }
         self.reading = reading;
     }
+}
+
+/// What is going on on a connection.
+#[derive(Default)]
+struct Work {
+    /// Messages that are not answered yet.
+    messages: FuturesUnordered<Pending>,
+    /// Of every subscription.
+    events: SelectAll<BoxStream<'static, Box<RawValue>>>,
+}
+
+/// A message that is not answered yet, with its size.
+struct Pending {
+    size: usize,
+    answered: BoxFuture<'static, Answered>,
+}
+
+/// Something that has come of a message.
+enum Step {
+    /// The message of this size is done with.
+    Answered(usize, Answered),
+    /// From a subscription.
+    Event(Box<RawValue>),
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        self.messages.is_empty() && self.events.is_empty()
+    }
+}
+
+impl Stream for Work {
+    type Item = Step;
+
+    /// Answers go first: there are never more of them than may be on the way, while events may have no end.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Step>> {
+        if let Poll::Ready(Some((size, answered))) = self.messages.poll_next_unpin(cx) {
+            return Poll::Ready(Some(Step::Answered(size, answered)));
+        }
+        if let Poll::Ready(Some(event)) = self.events.poll_next_unpin(cx) {
+            return Poll::Ready(Some(Step::Event(event)));
+        }
+        if self.is_empty() { Poll::Ready(None) } else { Poll::Pending }
+    }
+}
+
+impl Future for Pending {
+    type Output = (usize, Answered);
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.answered.poll_unpin(cx).map(|answered| (self.size, answered))
+    }
+}
+
+async fn next_event(mut events: Events) -> Option<(Box<RawValue>, Events)> {
+    Some((events.recv().await?, events))
 }
 
 async fn at(deadline: Option<Instant>) {

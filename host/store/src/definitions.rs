@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, Savepoint, TransactionBehavior, ffi, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, ffi, params};
 use serde::de::DeserializeOwned;
 use taskhost_core::plugin::{PluginFacts, Sha256};
 use taskhost_core::ports::{Change, ChangeKind, Clock, Definition, Pause, RevisionKind, StoreError, SystemClock};
@@ -88,8 +88,7 @@ impl Definitions {
 
     /// Writes a group in one commit. One write that is refused takes nothing from the others; a failing commit refuses
     /// all, and nothing is changed.
-    pub(crate) fn apply<'w>(&mut self, group: impl ExactSizeIterator<Item = &'w Write>) -> Vec<Result<(), StoreError>> {
-        let writes = group.len();
+    pub(crate) fn apply(&mut self, group: &[&Write]) -> Vec<Result<(), StoreError>> {
         let error = match self.connection().and_then(|conn| write_group(conn, group)) {
             Ok(answers) => {
                 self.faults.clear(&Subject::Database(self.file.clone()));
@@ -111,7 +110,7 @@ impl Definitions {
             _ => format!("no definition is changed: {refused}"),
         };
         self.faults.set(Subject::Database(self.file.clone()), words);
-        vec![Err(refused); writes]
+        vec![Err(refused); group.len()]
     }
 
     /// Keeps the log short; to be called between commits.
@@ -185,21 +184,33 @@ fn open_checked(file: &Path) -> Result<Connection, OpenError> {
     Ok(conn)
 }
 
-fn write_group<'w>(
-    conn: &mut Connection,
-    group: impl Iterator<Item = &'w Write>,
-) -> rusqlite::Result<Vec<Result<(), StoreError>>> {
+/// Nearly always nothing is refused. Only when something is, what it did must be taken back alone, and the group is written anew
+/// with savepoints: SQLite pays for each with a copy of every page that is changed after it.
+fn write_group(conn: &mut Connection, group: &[&Write]) -> rusqlite::Result<Vec<Result<(), StoreError>>> {
+    let transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    match group.iter().try_for_each(|write| write_one(&transaction, write)) {
+        Ok(()) => {
+            transaction.commit()?;
+            Ok(vec![Ok(()); group.len()])
+        }
+        Err(WriteError::Sqlite(error)) => Err(error),
+        Err(WriteError::Refused(words)) => {
+            transaction.rollback()?;
+            match group {
+                [_] => Ok(vec![Err(StoreError::Failed(words))]),
+                _ => write_each(conn, group),
+            }
+        }
+    }
+}
+
+fn write_each(conn: &mut Connection, group: &[&Write]) -> rusqlite::Result<Vec<Result<(), StoreError>>> {
     let mut transaction = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut answers = Vec::new();
+    let mut answers = Vec::with_capacity(group.len());
     for write in group {
         // Dropped, it takes back what was done in it.
         let savepoint = transaction.savepoint()?;
-        let written = match write {
-            Write::Changes(changes) => changes.iter().try_for_each(|change| write_change(&savepoint, change)),
-            Write::PutPlugin { facts, added_at } => put_plugin(&savepoint, facts, *added_at),
-            Write::DeletePlugin(sha256) => delete_plugin(&savepoint, *sha256),
-        };
-        answers.push(match written {
+        answers.push(match write_one(&savepoint, write) {
             Ok(()) => {
                 savepoint.commit()?;
                 Ok(())
@@ -213,6 +224,14 @@ fn write_group<'w>(
     }
     transaction.commit()?;
     Ok(answers)
+}
+
+fn write_one(conn: &Connection, write: &Write) -> Result<(), WriteError> {
+    match write {
+        Write::Changes(changes) => changes.iter().try_for_each(|change| write_change(conn, change)),
+        Write::PutPlugin { facts, added_at } => put_plugin(conn, facts, *added_at),
+        Write::DeletePlugin(sha256) => delete_plugin(conn, *sha256),
+    }
 }
 
 /// Why one write of a group is not done.
@@ -229,58 +248,57 @@ impl From<rusqlite::Error> for WriteError {
     }
 }
 
-fn write_change(savepoint: &Savepoint<'_>, change: &Change) -> Result<(), WriteError> {
+fn write_change(conn: &Connection, change: &Change) -> Result<(), WriteError> {
     match &change.kind {
         ChangeKind::Add(definition) => {
             let spec = to_json(&definition.spec)?;
-            insert_task(savepoint, definition, &spec)?;
-            revisions::insert(savepoint, change, definition, RevisionKind::Add, &spec)
+            insert_task(conn, definition, &spec)?;
+            revisions::insert(conn, change, definition, RevisionKind::Add, &spec)
         }
-        ChangeKind::Edit(definition) => write_next(savepoint, change, definition, RevisionKind::Edit),
+        ChangeKind::Edit(definition) => write_next(conn, change, definition, RevisionKind::Edit),
         ChangeKind::Pause(definition) if definition.paused.is_none() => {
             Err(WriteError::Refused(format!("the pause of task `{}` says nothing", definition.spec.name)))
         }
-        ChangeKind::Pause(definition) => write_next(savepoint, change, definition, RevisionKind::Pause),
+        ChangeKind::Pause(definition) => write_next(conn, change, definition, RevisionKind::Pause),
         ChangeKind::Resume(definition) if definition.paused.is_some() => {
             Err(WriteError::Refused(format!("the task `{}` that goes on is still paused", definition.spec.name)))
         }
-        ChangeKind::Resume(definition) => write_next(savepoint, change, definition, RevisionKind::Resume),
+        ChangeKind::Resume(definition) => write_next(conn, change, definition, RevisionKind::Resume),
         ChangeKind::Delete { id, name, .. } => {
-            let last: Option<u32> = savepoint
+            let last: Option<u32> = conn
                 .prepare_cached("DELETE FROM tasks WHERE id = ?1 AND name = ?2 RETURNING revision")?
                 .query_row(params![id.cast_signed(), name.as_str()], |row| row.get(0))
                 .optional()?;
             let last = last.ok_or_else(|| WriteError::Refused(format!("no task `{name}` with this id is stored")))?;
-            revisions::insert_deletion(savepoint, change, *id, last.saturating_add(1))
+            revisions::insert_deletion(conn, change, *id, last.saturating_add(1))
         }
     }
 }
 
 /// Writes the next revision of a task that is there.
 fn write_next(
-    savepoint: &Savepoint<'_>,
+    conn: &Connection,
     change: &Change,
     definition: &Definition,
     kind: RevisionKind,
 ) -> Result<(), WriteError> {
     let spec = to_json(&definition.spec)?;
-    update_task(savepoint, definition, &spec)?;
-    revisions::insert(savepoint, change, definition, kind, &spec)
+    update_task(conn, definition, &spec)?;
+    revisions::insert(conn, change, definition, kind, &spec)
 }
 
-fn insert_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -> Result<(), WriteError> {
+fn insert_task(conn: &Connection, definition: &Definition, spec: &str) -> Result<(), WriteError> {
     let name = &definition.spec.name;
-    let inserted =
-        savepoint.prepare_cached("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
-            definition.id.cast_signed(),
-            name.as_str(),
-            definition.revision,
-            FORMAT,
-            spec,
-            definition.added_at.0,
-            definition.due_at_once,
-            definition.paused.as_ref().map(to_json).transpose()?,
-        ]);
+    let inserted = conn.prepare_cached("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+        definition.id.cast_signed(),
+        name.as_str(),
+        definition.revision,
+        FORMAT,
+        spec,
+        definition.added_at.0,
+        definition.due_at_once,
+        definition.paused.as_ref().map(to_json).transpose()?,
+    ]);
     match inserted {
         Ok(_) => Ok(()),
         Err(rusqlite::Error::SqliteFailure(error, _)) if error.code == ErrorCode::ConstraintViolation => {
@@ -293,9 +311,9 @@ fn insert_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -
     }
 }
 
-fn update_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -> Result<(), WriteError> {
+fn update_task(conn: &Connection, definition: &Definition, spec: &str) -> Result<(), WriteError> {
     let name = &definition.spec.name;
-    let updated = savepoint
+    let updated = conn
         .prepare_cached(
             "UPDATE tasks SET revision = ?3, format = ?4, spec = ?5, added_at = ?6, due_at_once = ?7, paused = ?8
              WHERE id = ?1 AND name = ?2 AND revision = ?3 - 1",
@@ -319,18 +337,17 @@ fn update_task(savepoint: &Savepoint<'_>, definition: &Definition, spec: &str) -
     }
 }
 
-fn put_plugin(savepoint: &Savepoint<'_>, facts: &PluginFacts, added_at: Time) -> Result<(), WriteError> {
-    savepoint
-        .prepare_cached(
-            "INSERT INTO plugins VALUES (?1, ?2, ?3, ?4)
+fn put_plugin(conn: &Connection, facts: &PluginFacts, added_at: Time) -> Result<(), WriteError> {
+    conn.prepare_cached(
+        "INSERT INTO plugins VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT (sha256) DO UPDATE SET format = excluded.format, facts = excluded.facts",
-        )?
-        .execute(params![facts.sha256.0, FORMAT, to_json(facts)?, added_at.0])?;
+    )?
+    .execute(params![facts.sha256.0, FORMAT, to_json(facts)?, added_at.0])?;
     Ok(())
 }
 
-fn delete_plugin(savepoint: &Savepoint<'_>, sha256: Sha256) -> Result<(), WriteError> {
-    savepoint.prepare_cached("DELETE FROM plugins WHERE sha256 = ?1")?.execute([sha256.0])?;
+fn delete_plugin(conn: &Connection, sha256: Sha256) -> Result<(), WriteError> {
+    conn.prepare_cached("DELETE FROM plugins WHERE sha256 = ?1")?.execute([sha256.0])?;
     Ok(())
 }
 

@@ -32,11 +32,13 @@ pub(crate) fn insert(
         _ => None,
     };
     insert_row(conn, change, definition.id, definition.revision, kind, Some(spec), paused.as_deref())?;
-    conn.prepare_cached("DELETE FROM revisions WHERE task = ?1 AND revision <= ?2 - ?3")?.execute(params![
-        definition.id.cast_signed(),
-        definition.revision,
-        MAX_REVISIONS
-    ])?;
+    if definition.revision > MAX_REVISIONS {
+        conn.prepare_cached("DELETE FROM revisions WHERE task = ?1 AND revision <= ?2 - ?3")?.execute(params![
+            definition.id.cast_signed(),
+            definition.revision,
+            MAX_REVISIONS
+        ])?;
+    }
     Ok(())
 }
 

@@ -133,7 +133,7 @@ fn write_definitions(
         if group.is_empty() {
             continue;
         }
-        let answers = definitions.apply(group.iter().map(|(write, _)| write));
+        let answers = definitions.apply(&group.iter().map(|(write, _)| write).collect::<Vec<_>>());
         let done = group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
         let deleted: Vec<TaskId> = done.flat_map(|((write, _), _)| deleted_tasks(write)).collect();
         // Before the answers, so that it stands in the queue before whatever is recorded after them.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::change::{Ready, paused};
+use super::change::{Made, Ready, paused};
 use super::{DeleteMode, Job, Supervisor, TaskError, to_its_end};
 use crate::label::Selector;
 use crate::name::TaskName;
@@ -77,7 +77,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             }
             let changed = ready.len();
             if !dry_run {
-                let going = this.make(ready, by).await?;
+                let Made { going, .. } = this.make(ready, by).await?;
                 drop(changes);
                 this.wait_until_gone(going).await;
             }
@@ -135,6 +135,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let old = before.as_ref().map(|before| Arc::clone(&before.spec));
             let change = match before {
                 Some(before) => self.ready_edit(before, spec, by).await,
+                None if self.is_leaving(&task).await? => Err(TaskError::Leaving(task.clone())),
                 None => self.ready_add(spec, false, by).await.map(Some),
             };
             let kind = match &change {
@@ -156,7 +157,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             applied.push(Applied { task, kind: AppliedKind::Delete, old: spec, new: None });
         }
         if !dry_run {
-            let going = self.make(ready, by).await?;
+            let Made { going, .. } = self.make(ready, by).await?;
             drop(changes);
             self.wait_until_gone(going).await;
         }

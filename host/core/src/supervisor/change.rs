@@ -28,6 +28,23 @@ pub(super) enum Ready<J> {
     Delete { definition: Definition, mode: DeleteMode },
 }
 
+/// What there is of a name.
+enum Standing {
+    There(Definition),
+    /// The last run of a deleted task is still going on.
+    Leaving,
+    Free,
+}
+
+/// What became of changes.
+#[derive(Default)]
+pub(super) struct Made {
+    /// The tasks that are deleted, and who tells when they are gone.
+    pub going: Vec<(TaskName, oneshot::Receiver<()>)>,
+    /// The last one that was changed and not deleted, as it is since.
+    pub last: Option<TaskView>,
+}
+
 impl<J> Ready<J> {
     fn kind(&self) -> ChangeKind {
         match self {
@@ -64,14 +81,13 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let name = spec.name.clone();
             let _change = this.begin_change(&name).await?;
             let _plugins = this.inner.plugin_use.read().await;
-            let ready = match this.definition(&name).await {
-                Ok(old) if replace => this.ready_edit(old, spec, by).await?,
-                Ok(_) => return Err(TaskError::Exists(name)),
-                Err(TaskError::NotFound(_)) => Some(this.ready_add(spec, now, by).await?),
-                Err(error) => return Err(error),
+            let ready = match this.standing(&name).await? {
+                Standing::There(old) if replace => this.ready_edit(old, spec, by).await?,
+                Standing::There(_) => return Err(TaskError::Exists(name)),
+                Standing::Leaving => return Err(TaskError::Leaving(name)),
+                Standing::Free => Some(this.ready_add(spec, now, by).await?),
             };
-            this.make(ready.into_iter().collect(), by).await?;
-            this.get(name.as_str()).await
+            this.make_one(&name, ready, by).await
         })
         .await
     }
@@ -98,8 +114,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             }
             let spec = TaskSpec::clone(&old.spec).patched(patch, &this.inner.zone)?;
             let ready = this.ready_edit(old, spec, by).await?;
-            this.make(ready.into_iter().collect(), by).await?;
-            this.get(name.as_str()).await
+            this.make_one(&name, ready, by).await
         })
         .await
     }
@@ -122,8 +137,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         to_its_end(async move {
             let _change = this.begin_change(&name).await?;
             let old = this.definition(&name).await?;
-            this.make(vec![Ready::Pause(paused(old, Some(pause)))], by).await?;
-            this.get(name.as_str()).await
+            this.make_one(&name, Some(Ready::Pause(paused(old, Some(pause)))), by).await
         })
         .await
     }
@@ -142,8 +156,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             if old.paused.is_none() && view.paused.is_none() {
                 return Ok(view);
             }
-            this.make(vec![Ready::Resume(paused(old, None))], by).await?;
-            this.get(name.as_str()).await
+            this.make_one(&name, Some(Ready::Resume(paused(old, None))), by).await
         })
         .await
     }
@@ -158,7 +171,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         to_its_end(async move {
             let change = this.begin_change(&name).await?;
             let definition = this.definition(&name).await?;
-            let going = this.make(vec![Ready::Delete { definition, mode }], by).await?;
+            let Made { going, .. } = this.make(vec![Ready::Delete { definition, mode }], by).await?;
             // Others of the shard need not wait for the last run; the worker keeps the name until it has ended.
             drop(change);
             this.wait_until_gone(going).await;
@@ -209,16 +222,24 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         Ok(guards)
     }
 
-    /// Checks and prepares a new task. Its name's turn has come.
+    /// What there is of this name. Its turn has come.
+    async fn standing(&self, name: &TaskName) -> Result<Standing, TaskError> {
+        let task = name.clone();
+        self.tell(name, move |worker| match worker.slot(task.as_str()) {
+            Some(slot) => Standing::There(slot.definition.clone()),
+            None if worker.is_leaving(&task) => Standing::Leaving,
+            None => Standing::Free,
+        })
+        .await
+    }
+
+    /// Checks and prepares a new task. Its name's turn has come, and is free.
     pub(super) async fn ready_add(
         &self,
         spec: TaskSpec,
         due_at_once: bool,
         by: Actor,
     ) -> Result<Ready<Job<E>>, TaskError> {
-        if self.is_leaving(&spec.name).await? {
-            return Err(TaskError::Leaving(spec.name));
-        }
         let added_at = self.inner.clock.now();
         if !due_at_once {
             refuse_if_never_due(&spec, added_at, added_at)?;
@@ -270,15 +291,19 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         Ok(Some(Ready::Edit { definition, plugin, job }))
     }
 
-    /// Commits changes, all or none, and acts upon them. Answers with the tasks that are deleted, and who tells when they are gone.
-    pub(super) async fn make(
-        &self,
-        ready: Vec<Ready<Job<E>>>,
-        by: Actor,
-    ) -> Result<Vec<(TaskName, oneshot::Receiver<()>)>, TaskError> {
-        let mut going = Vec::new();
+    /// Commits a change of a task, if there is one, and acts upon it. Answers with the task as it is then.
+    async fn make_one(&self, name: &TaskName, ready: Option<Ready<Job<E>>>, by: Actor) -> Result<TaskView, TaskError> {
+        match self.make(ready.into_iter().collect(), by).await?.last {
+            Some(changed) => Ok(changed),
+            None => self.get(name.as_str()).await,
+        }
+    }
+
+    /// Commits changes, all or none, and acts upon them.
+    pub(super) async fn make(&self, ready: Vec<Ready<Job<E>>>, by: Actor) -> Result<Made, TaskError> {
+        let mut made = Made::default();
         if ready.is_empty() {
-            return Ok(going);
+            return Ok(made);
         }
         let now = self.inner.clock.now();
         let changes = ready.iter().map(|ready| {
@@ -297,23 +322,28 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                     let (name, revision) = (definition.spec.name.clone(), definition.revision);
                     let unit = NewUnit { definition, plugin, job: Ok(job), known: None };
                     let outage = Outage::after(None, now);
-                    self.tell(&name, move |worker| worker.register(unit, &outage)).await?;
+                    let task = name.clone();
+                    let added = self.tell(&name, move |worker| {
+                        worker.register(unit, &outage);
+                        worker.slot(task.as_str()).map(TaskView::of)
+                    });
+                    made.last = added.await?;
                     self.publish(EventKind::TaskAdded { task: name, revision });
                 }
                 Ready::Edit { definition, plugin, job } => {
                     let (name, revision) = (definition.spec.name.clone(), definition.revision);
                     let apply = move |worker: &mut Worker<E::Runner, C>| worker.apply_edit(definition, plugin, job);
-                    changed.extend(self.change(&name, apply).await?);
+                    made.last = self.change(&name, &mut changed, apply).await?;
                     self.publish(EventKind::TaskEdited { task: name, revision });
                 }
                 Ready::Pause(definition) => {
                     let (name, revision) = (definition.spec.name.clone(), definition.revision);
-                    changed.extend(self.change(&name, move |worker| worker.apply_pause(definition)).await?);
+                    made.last = self.change(&name, &mut changed, move |worker| worker.apply_pause(definition)).await?;
                     self.publish(EventKind::TaskPaused { task: name, revision });
                 }
                 Ready::Resume(definition) => {
                     let (name, revision) = (definition.spec.name.clone(), definition.revision);
-                    changed.extend(self.change(&name, move |worker| worker.apply_pause(definition)).await?);
+                    made.last = self.change(&name, &mut changed, move |worker| worker.apply_pause(definition)).await?;
                     self.publish(EventKind::TaskResumed { task: name, revision });
                 }
                 Ready::Delete { definition, mode } => {
@@ -321,26 +351,30 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                     let (gone, is_gone) = oneshot::channel();
                     let deleted = name.clone();
                     self.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
-                    going.push((name, is_gone));
+                    made.going.push((name, is_gone));
                 }
             }
         }
         self.write_now(changed).await;
-        Ok(going)
+        Ok(made)
     }
 
-    /// Has a change made by the worker of a name, and what the task did until then handed over; answers with the task.
+    /// Has a change made by the worker of a name; answers with the task as it is then. What it did until then is handed over: `changed`
+    /// gets its id.
     async fn change(
         &self,
         name: &TaskName,
+        changed: &mut Vec<TaskId>,
         apply: impl FnOnce(&mut Worker<E::Runner, C>) + Send + 'static,
-    ) -> Result<Option<TaskId>, TaskError> {
+    ) -> Result<Option<TaskView>, TaskError> {
         let task = name.clone();
-        self.tell(name, move |worker| {
+        let applied = self.tell(name, move |worker| {
             apply(worker);
-            worker.record_task(&task)
-        })
-        .await
+            (worker.record_task(&task), worker.slot(task.as_str()).map(TaskView::of))
+        });
+        let (recorded, view) = applied.await?;
+        changed.extend(recorded);
+        Ok(view)
     }
 
     /// Has what tasks handed over written: under definitions that are in force no more, so that a crash does not judge it by the new ones.

@@ -8,7 +8,6 @@ use hyper::body::Incoming;
 use jsonrpsee::server::{HttpBody, HttpResponse};
 use jsonrpsee::types::ErrorObjectOwned;
 use serde::Serialize;
-use serde_json::value::RawValue;
 use taskhost_api::{ErrorCode, ErrorData};
 use tokio::time::timeout;
 
@@ -60,8 +59,7 @@ pub(super) fn failed(error: &ErrorObjectOwned) -> HttpResponse {
 
 /// A JSON-RPC message that could not be read.
 pub(super) fn call_failed(status: StatusCode, error: &ErrorObjectOwned) -> HttpResponse {
-    let answer: Box<RawValue> = stream::without_id(error.clone());
-    json(status, Box::<str>::from(answer).into())
+    json(status, stream::without_id(error.clone()))
 }
 
 /// Reads what is left of a body away, beside the response. Without that, closing would reset the connection under a client

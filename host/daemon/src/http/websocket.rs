@@ -28,7 +28,7 @@ use tower::layer::util::{Identity, Stack};
 use super::response;
 use crate::access::Caller;
 use crate::normalise;
-use crate::stream::{MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, outcome_of};
+use crate::stream::{MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, result_in};
 
 /// How many messages wait for a client that does not read.
 const QUEUE_MESSAGES: u32 = 4;
@@ -163,7 +163,7 @@ impl Calls {
         if !response.is_method_call() || response.is_error() {
             return response;
         }
-        let Ok(result) = outcome_of(response.as_ref()) else { return response };
+        let Ok(result) = result_in(response.as_json()) else { return response };
         let (answer, sent) = ResponsePayload::success(result).notify_on_completion();
         tokio::spawn(async move {
             // Whether it was sent, or its connection closed before.

@@ -1,19 +1,51 @@
 //! How answers are written, in the dialect of their requests.
 
+use std::ops::Range;
+
+use jsonrpsee::server::MethodResponse;
 use jsonrpsee::types::{ErrorObject, ErrorObjectOwned};
 use serde::{Deserialize, Serialize};
-use serde_json::value::{RawValue, to_raw_value};
+use serde_json::value::RawValue;
 use taskhost_api::ErrorData;
 
 use super::message::Dialect;
 use crate::normalise;
 
 /// What a call came to.
-pub(crate) type Outcome = Result<Box<RawValue>, ErrorObjectOwned>;
+pub(crate) type Outcome = Result<Success, ErrorObjectOwned>;
+
+/// A result, where it stands in the answer that jsonrpsee wrote: large ones are copied once, into what is sent.
+#[derive(Debug)]
+pub(crate) struct Success {
+    answer: Box<RawValue>,
+    result: Range<usize>,
+}
+
+impl Success {
+    /// The JSON of the result.
+    pub(crate) fn result(&self) -> &str {
+        &self.answer.get()[self.result.clone()]
+    }
+}
+
+/// How jsonrpsee begins the answer to [`STAND_IN_ID`](super::dispatch) with a result, which goes on to the last brace.
+const SUCCESS_START: &str = r#"{"jsonrpc":"2.0","id":0,"result":"#;
 
 /// The outcome in an answer that jsonrpsee wrote. Its id is a stand-in: jsonrpsee's ids are whole numbers and strings, and
 /// a client's must come back as they were sent.
-pub(crate) fn outcome_of(answer: &str) -> Outcome {
+pub(crate) fn outcome_of(response: MethodResponse) -> Outcome {
+    let is_success = response.is_success();
+    let answer = response.into_json();
+    if is_success && answer.get().starts_with(SUCCESS_START) {
+        let result = SUCCESS_START.len()..answer.get().len() - 1;
+        return Ok(Success { answer, result });
+    }
+    // An error, or written in another order than it was when this was.
+    parse(&answer).map(|answer| Success { result: 0..answer.get().len(), answer })
+}
+
+/// The result or the error in an answer, whoever wrote it.
+pub(crate) fn parse(answer: &RawValue) -> Result<Box<RawValue>, ErrorObjectOwned> {
     #[derive(Deserialize)]
     struct Members<'a> {
         #[serde(borrow)]
@@ -21,7 +53,7 @@ pub(crate) fn outcome_of(answer: &str) -> Outcome {
         #[serde(borrow)]
         error: Option<ErrorObject<'a>>,
     }
-    let members: Members<'_> = serde_json::from_str(answer).map_err(|_| normalise::error(&internal()))?;
+    let members: Members<'_> = serde_json::from_str(answer.get()).map_err(|_| normalise::error(&internal()))?;
     match members.error {
         Some(error) => Err(normalise::error(&error)),
         None => Ok(members.result.unwrap_or(RawValue::NULL).to_owned()),
@@ -29,31 +61,24 @@ pub(crate) fn outcome_of(answer: &str) -> Outcome {
 }
 
 /// One answer, without a newline.
-pub(super) fn write(dialect: Dialect, id: &RawValue, outcome: &Outcome) -> Box<RawValue> {
-    #[derive(Serialize)]
-    struct V1<'a> {
-        id: &'a RawValue,
-        result: Option<&'a RawValue>,
-        error: Option<String>,
+pub(super) fn write(dialect: Dialect, id: &RawValue, outcome: &Outcome) -> String {
+    let id = id.get();
+    match (dialect, outcome) {
+        (Dialect::V1, Ok(success)) => {
+            [r#"{"id":"#, id, r#","result":"#, success.result(), r#","error":null}"#].concat()
+        }
+        (Dialect::V2, Ok(success)) => {
+            [r#"{"jsonrpc":"2.0","id":"#, id, r#","result":"#, success.result(), "}"].concat()
+        }
+        (Dialect::V1, Err(error)) => {
+            [r#"{"id":"#, id, r#","result":null,"error":"#, &json(&as_text(error)), "}"].concat()
+        }
+        (Dialect::V2, Err(error)) => [r#"{"jsonrpc":"2.0","id":"#, id, r#","error":"#, &json(error), "}"].concat(),
     }
-    #[derive(Serialize)]
-    struct V2<'a> {
-        jsonrpc: &'static str,
-        id: &'a RawValue,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        result: Option<&'a RawValue>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        error: Option<&'a ErrorObjectOwned>,
-    }
-    let (result, error) = match outcome {
-        Ok(result) => (Some(&**result), None),
-        Err(error) => (None, Some(error)),
-    };
-    let written = match dialect {
-        Dialect::V1 => to_raw_value(&V1 { id, result, error: error.map(as_text) }),
-        Dialect::V2 => to_raw_value(&V2 { jsonrpc: "2.0", id, result, error }),
-    };
-    written.expect("strings and JSON are always written as JSON")
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string(value).expect("strings and JSON are always written as JSON")
 }
 
 /// An error in the one string that 1.0 has for it.
@@ -67,4 +92,25 @@ fn as_text(error: &ErrorObjectOwned) -> String {
 
 fn internal() -> ErrorObjectOwned {
     jsonrpsee::types::ErrorCode::InternalError.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use jsonrpsee::ResponsePayload;
+    use jsonrpsee::types::Id;
+
+    use super::*;
+
+    #[test]
+    fn a_result_is_found_where_jsonrpsee_puts_it() {
+        let response = MethodResponse::response(Id::Number(0), ResponsePayload::success("a}"), 1000);
+        assert!(response.as_ref().starts_with(SUCCESS_START), "{response}: each answer is parsed, which costs");
+        assert_eq!(outcome_of(response).expect("a success").result(), r#""a}""#);
+    }
+
+    #[test]
+    fn a_result_is_found_wherever_it_stands() {
+        let answer = RawValue::from_string(r#"{"id":0,"result":[1],"jsonrpc":"2.0"}"#.to_owned()).expect("JSON");
+        assert_eq!(parse(&answer).expect("a success").get(), "[1]");
+    }
 }

@@ -4,10 +4,11 @@
 //! sent, limits, and both dialects, over the same callbacks. The stream and HTTP POST are served by this; WebSockets
 //! by jsonrpsee itself.
 
+use std::future::ready;
 use std::sync::Arc;
 
-use futures_util::StreamExt;
-use futures_util::stream::{self, BoxStream};
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use jsonrpsee::core::id_providers::RandomIntegerIdProvider;
 use jsonrpsee::server::{
     BoundedSubscriptions, ConnectionId, Extensions, MethodCallback, MethodResponse, MethodSink, Methods,
@@ -44,12 +45,10 @@ pub(crate) struct Dispatcher {
     subscriptions: Option<BoundedSubscriptions>,
 }
 
-/// Something to send.
-pub(super) enum Step {
-    /// The message is done with; the answer, if there is one.
-    Answered(Option<Box<RawValue>>),
-    /// From a subscription.
-    Event(Box<RawValue>),
+/// What became of a message: its answer, if it has one, and the events that follow it, if it was a subscription.
+pub(super) struct Answered {
+    pub(super) answer: Option<String>,
+    pub(super) events: Option<Events>,
 }
 
 impl Dispatcher {
@@ -66,52 +65,40 @@ impl Dispatcher {
         let connection = ConnectionId::from(connection);
         let mut extensions = Extensions::new();
         extensions.insert(caller);
-        extensions.insert(connection);
         Self { methods, connection, extensions, subscriptions }
     }
 
     /// Answers one message where nothing can follow its answer; `None` if it has none.
-    pub(crate) async fn answer(&self, message: &[u8]) -> Option<Box<RawValue>> {
+    pub(crate) async fn answer(&self, message: &[u8]) -> Option<String> {
         match message::parse(message) {
-            Message::Single(request) => self.single(request, Within::Message).await.0,
+            Message::Single(request) => self.single(request, Within::Message).await.answer,
             Message::Batch(requests) => self.batch(requests).await,
             Message::Invalid(error) | Message::Unreadable(error) => Some(without_id(error)),
         }
     }
 
-    /// What comes of one message: one answer, and then the events of a subscription, if it was one. An error if it is no JSON: then
-    /// nobody knows where the next message begins.
+    /// What comes of one message. An error if it is no JSON: then nobody knows where the next message begins.
     ///
-    /// The method is called when the stream is first polled.
-    pub(super) fn dispatch(self: Arc<Self>, message: &[u8]) -> Result<BoxStream<'static, Step>, ErrorObjectOwned> {
+    /// The method is called when the future is first polled.
+    pub(super) fn dispatch(self: Arc<Self>, message: &[u8]) -> Result<BoxFuture<'static, Answered>, ErrorObjectOwned> {
+        let only = |answer| Answered { answer, events: None };
         Ok(match message::parse(message) {
-            Message::Single(request) => {
-                let answered = async move { self.single(request, Within::Message).await };
-                stream::once(answered)
-                    .flat_map(|(answer, events)| {
-                        let events = stream::unfold(events, |mut events| async move {
-                            let event = events.as_mut()?.recv().await?;
-                            Some((Step::Event(event), events))
-                        });
-                        stream::iter([Step::Answered(answer)]).chain(events)
-                    })
-                    .boxed()
-            }
-            Message::Batch(requests) => stream::once(async move { Step::Answered(self.batch(requests).await) }).boxed(),
-            Message::Invalid(error) => stream::iter([Step::Answered(Some(without_id(error)))]).boxed(),
+            Message::Single(request) => async move { self.single(request, Within::Message).await }.boxed(),
+            Message::Batch(requests) => async move { only(self.batch(requests).await) }.boxed(),
+            Message::Invalid(error) => ready(only(Some(without_id(error)))).boxed(),
             Message::Unreadable(error) => return Err(error),
         })
     }
 
     /// One after the other, so that a batch may build on its own beginning. Pipelined messages run side by side.
-    async fn batch(&self, requests: Vec<Request>) -> Option<Box<RawValue>> {
+    async fn batch(&self, requests: Vec<Request>) -> Option<String> {
         let mut text = String::from("[");
         for request in requests {
-            let Some(answer) = self.single(request, Within::Batch).await.0 else { continue };
+            let Some(answer) = self.single(request, Within::Batch).await.answer else { continue };
             if text.len() > 1 {
                 text.push(',');
             }
-            text.push_str(answer.get());
+            text.push_str(&answer);
             if text.len() > MAX_ANSWER_BYTES {
                 let hint = Some("send smaller batches".to_owned());
                 let error =
@@ -123,16 +110,16 @@ impl Dispatcher {
             return None;
         }
         text.push(']');
-        Some(RawValue::from_string(text).expect("answers between brackets and commas are JSON"))
+        Some(text)
     }
 
-    async fn single(&self, request: Request, within: Within) -> (Option<Box<RawValue>>, Option<Events>) {
+    async fn single(&self, request: Request, within: Within) -> Answered {
         let Request { dialect, id, call } = request;
         let (outcome, events) = match call {
             Ok(call) => self.call(call, id.is_some(), within).await,
             Err(error) => (Err(error), None),
         };
-        (id.map(|id| answer::write(dialect, &id, &outcome)), events)
+        Answered { answer: id.map(|id| answer::write(dialect, &id, &outcome)), events }
     }
 
     async fn call(&self, call: Call, answered: bool, within: Within) -> (Outcome, Option<Events>) {
@@ -165,10 +152,10 @@ impl Dispatcher {
                 };
                 let (sink, events) = mpsc::channel(SUBSCRIPTION_QUEUE_MESSAGES);
                 let response = method(STAND_IN_ID, params, MethodSink::new(sink), state, extensions).await;
-                return subscribed(&response, events).await;
+                return subscribed(response, events).await;
             }
         };
-        (answer::outcome_of(response.as_ref()), None)
+        (answer::outcome_of(response), None)
     }
 
     fn subscription_permit(
@@ -194,7 +181,7 @@ impl Dispatcher {
 }
 
 /// The messages of a subscription, as they are sent.
-type Events = mpsc::Receiver<Box<RawValue>>;
+pub(super) type Events = mpsc::Receiver<Box<RawValue>>;
 
 /// Where a request stands.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -204,20 +191,21 @@ enum Within {
 }
 
 /// Takes the answer to a subscription out of its events, where jsonrpsee puts a copy, so that it can have its own id.
-async fn subscribed(response: &MethodResponse, mut events: Events) -> (Outcome, Option<Events>) {
+async fn subscribed(response: MethodResponse, mut events: Events) -> (Outcome, Option<Events>) {
     if response.is_subscription() {
         events.recv().await;
     }
-    (answer::outcome_of(response.as_ref()), response.is_success().then_some(events))
+    let events = response.is_success().then_some(events);
+    (answer::outcome_of(response), events)
 }
 
 /// An answer to what has no id that anybody could know.
-pub(crate) fn without_id(error: ErrorObjectOwned) -> Box<RawValue> {
+pub(crate) fn without_id(error: ErrorObjectOwned) -> String {
     answer::write(message::Dialect::V2, RawValue::NULL, &Err(error))
 }
 
 /// The answer to somebody who may not call anything: the same error whatever was asked, in the dialect that came.
-pub(super) fn refuse(message: &[u8], error: &ErrorObjectOwned) -> Box<RawValue> {
+pub(super) fn refuse(message: &[u8], error: &ErrorObjectOwned) -> String {
     match message::parse(message) {
         Message::Single(Request { dialect, id, .. }) => {
             answer::write(dialect, id.as_deref().unwrap_or(RawValue::NULL), &Err(error.clone()))

@@ -19,6 +19,8 @@ pub(crate) struct Framer {
     buffer: BytesMut,
     /// How many bytes of the buffer have been looked at.
     scanned: usize,
+    /// Whether there was a value for which there had to be more room than usual.
+    has_grown: bool,
     /// How many arrays and objects are open; 0 between values.
     depth: usize,
     text: Text,
@@ -54,14 +56,16 @@ impl Framer {
     /// One whose values have at most so many bytes.
     pub(crate) fn up_to(max_bytes: usize) -> Self {
         let buffer = BytesMut::with_capacity(READ_BYTES);
-        Self { buffer, scanned: 0, depth: 0, text: Text::Outside, max_bytes }
+        Self { buffer, scanned: 0, has_grown: false, depth: 0, text: Text::Outside, max_bytes }
     }
 
     /// Makes room for new bytes. A large message's room is not kept for the small ones that follow.
     pub(crate) fn make_room(&mut self) {
-        if self.buffer.is_empty() {
+        if self.buffer.is_empty() && std::mem::take(&mut self.has_grown) {
             self.buffer = BytesMut::with_capacity(READ_BYTES);
         } else {
+            self.has_grown |= self.buffer.len() > READ_BYTES;
+            // What was read from and let go of is used again.
             self.buffer.reserve(READ_BYTES);
         }
     }
@@ -198,6 +202,27 @@ mod tests {
         assert_eq!(framer.next().expect("it fits").map(|frame| frame.len()), Some(MAX_MESSAGE_BYTES));
         framer.buffer().extend_from_slice(value(MAX_MESSAGE_BYTES + 1).as_bytes());
         assert_eq!(framer.next(), Err(FrameError::TooLarge));
+    }
+
+    #[test]
+    fn the_room_of_a_large_value_is_let_go_and_that_of_small_ones_is_used_again() {
+        let mut framer = Framer::new();
+        let large = format!("[\"{}\"]", "x".repeat(10 * READ_BYTES));
+        for piece in large.as_bytes().chunks(READ_BYTES) {
+            framer.buffer().extend_from_slice(piece);
+            frames(&mut framer);
+            framer.make_room();
+        }
+        assert!(framer.buffer.capacity() < 2 * READ_BYTES, "{}", framer.buffer.capacity());
+
+        let room = framer.buffer.as_ptr();
+        for _ in 0..100 {
+            framer.buffer().extend_from_slice(&[b' '; READ_BYTES / 2]);
+            framer.buffer().extend_from_slice(b"{}");
+            frames(&mut framer);
+            framer.make_room();
+            assert_eq!(framer.buffer.as_ptr(), room);
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use serde_json::{Value, json};
 use taskhost_api::MAX_BATCH_CALLS;
-use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, ReadHalf, WriteHalf, duplex, split};
+use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, ReadBuf, ReadHalf, WriteHalf, duplex, split};
 use tokio::task::JoinHandle;
 
 use super::toy::{CALLER, Toy};
@@ -9,11 +11,39 @@ use super::*;
 /// How many bytes the pipe to a client holds.
 const PIPE_BYTES: usize = 64 * 1024;
 
+/// A socket that counts how often it is written to.
+struct Counted {
+    socket: DuplexStream,
+    writes: Arc<AtomicUsize>,
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        Pin::new(&mut self.socket).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}
+
 /// A client at the other end of a connection that is being served.
 struct Client {
     reader: BufReader<ReadHalf<DuplexStream>>,
     writer: WriteHalf<DuplexStream>,
     toy: Arc<Toy>,
+    writes: Arc<AtomicUsize>,
     stop: CancellationToken,
     served: JoinHandle<io::Result<()>>,
 }
@@ -25,8 +55,10 @@ impl Client {
         let (reader, writer) = split(ours);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let served = tokio::spawn(async move { serve(theirs, methods, 1, CALLER, &stopped).await });
-        Self { reader: BufReader::new(reader), writer, toy, stop, served }
+        let writes = Arc::<AtomicUsize>::default();
+        let socket = Counted { socket: theirs, writes: Arc::clone(&writes) };
+        let served = tokio::spawn(async move { serve(socket, methods, 1, CALLER, &stopped).await });
+        Self { reader: BufReader::new(reader), writer, toy, writes, stop, served }
     }
 
     async fn send(&mut self, text: &str) {
@@ -112,6 +144,29 @@ async fn two_hundred_pipelined_calls_are_all_answered() {
     assert_eq!(ids, (0..200).collect::<Vec<_>>());
     // Begun in the order in which they were sent, whatever the order of the answers.
     assert_eq!(client.toy.begun(), (0..200).map(Value::from).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn answers_that_are_ready_are_written_together() {
+    let mut client = Client::connect();
+    let calls: String = (0..MAX_MESSAGES_IN_FLIGHT)
+        .map(|id| format!("{{\"method\":\"note\",\"params\":[{id}],\"id\":{id}}}"))
+        .collect();
+    client.send(&calls).await;
+    for _ in 0..MAX_MESSAGES_IN_FLIGHT {
+        client.next().await;
+    }
+    let writes = client.writes.load(Ordering::Relaxed);
+    assert!(writes < MAX_MESSAGES_IN_FLIGHT / 8, "{writes}");
+}
+
+#[tokio::test]
+async fn events_without_end_hold_no_call_up() {
+    let mut client = Client::connect();
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"subscribe","params":{"to":1000000000}}"#).await;
+    client.next().await;
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"who"}"#).await;
+    while client.next().await["id"] != 2 {}
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 mod damage;
 mod definitions;
+mod floor;
 mod full_disk;
 mod history;
 mod journal;
