@@ -331,7 +331,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         for _ in 0..FIRE_BATCH {
             let now = self.clock.now();
             match self.timers.peek() {
-                Some(Reverse(timer)) if timer.at <= now && timer.at <= self.shared.claims.until() => {}
+                Some(Reverse(timer)) if timer.at <= now && self.may_fire(timer) => {}
                 _ => return false,
             }
             let Some(Reverse(timer)) = self.timers.pop() else { return false };
@@ -343,6 +343,19 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             }
         }
         true
+    }
+
+    /// Whether a timer is within the claim, or what it is for needs none. Else the recorder is asked for one.
+    fn may_fire(&self, timer: &Timer) -> bool {
+        if timer.at <= self.shared.claims.until() {
+            return true;
+        }
+        let slot = self.slots[timer.slot as usize].as_ref();
+        let needs_claim = slot.is_some_and(|slot| slot.unit.needs_claim());
+        if needs_claim {
+            self.shared.claims.want();
+        }
+        !needs_claim
     }
 
     fn step_all(&mut self, input: impl Fn() -> Input) {
@@ -401,7 +414,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     fn forget(&mut self, index: u32) {
         let Some(slot) = self.slots[index as usize].take() else { return };
         self.leaving.remove(&slot.definition.spec.name);
-        self.shared.claims.remove_task();
         release(&mut self.plugin_uses, slot.plugin);
         self.free.push(index);
         for waiter in slot.gone_waiters {

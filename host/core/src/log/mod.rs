@@ -215,9 +215,8 @@ impl TaskLog {
         let queue = !tail.queued && !tail.closed && self.sink.unwritten.is_some();
         tail.queued |= queue;
         drop(tail);
-        if queue && let Some(unwritten) = &self.sink.unwritten {
-            // Fails only when the recorder is gone, at the very end.
-            unwritten.send(Arc::clone(self)).ok();
+        if queue {
+            self.queue_again();
         }
         if self.sink.bus.wants_logs() {
             self.sink.bus.publish(|| {
@@ -266,6 +265,14 @@ impl TaskLog {
         tail.in_flight.clone()
     }
 
+    /// Puts it back into the sink's queue, out of which it was taken for nothing.
+    pub(crate) fn queue_again(self: &Arc<Self>) {
+        if let Some(unwritten) = &self.sink.unwritten {
+            // Fails only when the recorder is gone, at the very end.
+            unwritten.send(Arc::clone(self)).ok();
+        }
+    }
+
     /// The store has what was taken.
     pub(crate) fn written(&self) {
         self.lock().in_flight.clear();
@@ -282,8 +289,8 @@ impl TaskLog {
         self.shrink(&mut tail);
         let queue = !std::mem::replace(&mut tail.queued, true);
         drop(tail);
-        if queue && let Some(unwritten) = &self.sink.unwritten {
-            unwritten.send(Arc::clone(self)).ok();
+        if queue {
+            self.queue_again();
         }
     }
 
