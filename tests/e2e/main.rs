@@ -28,6 +28,7 @@ mod hostile;
 mod http;
 mod key_value;
 mod lifecycle;
+mod many_plugins;
 mod missed;
 mod offline;
 mod outage;

@@ -47,6 +47,12 @@ pub struct HostInfo {
     /// How many instances are kept for the next runs of their tasks.
     #[serde(default)]
     pub kept_instances: u64,
+    /// How many plugins were compiled since the host started, and how many are loaded now, each counted by every worker that has it.
+    /// Those that no run has used for long wait on disk while there are too many.
+    #[serde(default)]
+    pub plugins_compiled: u64,
+    #[serde(default)]
+    pub plugins_loaded: u64,
     /// Whether the kernel's PAGEMAP_SCAN is used to reset instances.
     pub pagemap: bool,
     /// How many instances can be made from pools at once, over all workers.

@@ -287,6 +287,8 @@ pub(crate) fn host_info() -> HostInfo {
         waiting_for_memory: 2,
         limits_hit: BTreeMap::from([("cpu_ms".to_owned(), 1), ("memory_bytes".to_owned(), 7)]),
         kept_instances: 3,
+        plugins_compiled: 2,
+        plugins_loaded: 9,
         pagemap: true,
         pool_slots: 2000,
         lost_log_lines: 17,

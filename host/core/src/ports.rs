@@ -71,12 +71,16 @@ pub trait Engine: Send + Sync + 'static {
     fn builtins(&self) -> Vec<(String, PluginFacts)>;
 
     /// Makes one task ready to run on one worker: loads its plugin there if no other task has, and fixes its limits and
-    /// arguments. Fast where the plugin is loaded already; 10,000 tasks are prepared within a second at a restart.
+    /// arguments. Fast where the plugin is loaded already.
     fn prepare(
         &self,
         worker: usize,
         spec: Arc<TaskSpec>,
     ) -> BoxFuture<Result<<Self::Runner as Runner>::Job, PluginError>>;
+
+    /// The same for a task that the host knew before it stopped, if its plugin is at hand, loaded or not: what is found wrong with it
+    /// when it is loaded, its runs tell. `None` where [`prepare`](Self::prepare) must be waited for.
+    fn prepare_at_hand(&self, worker: usize, spec: &Arc<TaskSpec>) -> Option<<Self::Runner as Runner>::Job>;
 
     /// Refuses grants that the host can't give: a folder that is not there, a secret that it does not have. Asked when a task is
     /// added or edited, and never for one that is there already: its runs fail one by one until the host has it again.
@@ -113,6 +117,10 @@ pub struct EngineStats {
     pub waiting_for_memory: u64,
     /// How many instances are kept for next runs.
     pub kept_instances: u64,
+    /// How many plugins were compiled since the start.
+    pub plugins_compiled: u64,
+    /// How many plugins are loaded, each counted on every engine that has it.
+    pub plugins_loaded: u64,
 }
 
 /// A grant that the host can't give.

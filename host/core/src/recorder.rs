@@ -1,7 +1,8 @@
 //! Brings what units did and what guests wrote to the store, once a second, batched, and says there that the host is alive.
 //!
 //! Each second it claims the next stretch of time for fast schedules: their due times may run without being noted one by one, and
-//! after a crash those within the claim count as having run. The claim is durable before any of them runs.
+//! after a crash those within the claim count as having run. The claim is durable before any of them runs. Where none has run for
+//! a while none is claimed, and where nothing waits either the recorder sleeps until something does.
 //!
 //! Patches go into the store's journal, after all that they may go on from. Where they stand in it is decided here, so that of a state
 //! and a patch of the same task it is known which of them is newer.
@@ -12,7 +13,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -33,8 +34,11 @@ const CLAIM_AHEAD: Duration = Duration::from_secs(2);
 /// How long a claim may take before runs go on without it.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often a host without tasks says that it is alive.
+/// How often a host that claims nothing says that it is alive.
 const IDLE_BEAT: Duration = Duration::from_secs(60);
+
+/// How long it is claimed on after a claim was last used: a little longer than fast due times lie apart.
+const CLAIM_LINGER: Duration = Duration::from_secs(70);
 
 /// How many batches lines wait for others of their task, unless they are in a hurry: what a crash may take of them.
 const LINES_WAIT_BATCHES: usize = 4;
@@ -55,9 +59,9 @@ const MAX_WAITING_PATCH_BYTES: usize = 16 << 20;
 #[derive(Debug)]
 pub(crate) struct Claims {
     until: AtomicI64,
-    /// How many tasks the host has: without any, nothing need be claimed.
-    tasks: AtomicU64,
-    /// Told when there is a first one.
+    /// Whether one was used since the recorder last looked: written once a second, since it is on the tick path.
+    used: AtomicBool,
+    /// Told when somebody waits for a claim.
     wanted: Notify,
     /// How often the store has begun its history anew.
     histories: AtomicU64,
@@ -83,16 +87,17 @@ impl Claims {
         self.histories.store(histories, Ordering::Relaxed);
     }
 
-    /// There is a task more.
-    pub(crate) fn add_task(&self) {
-        if self.tasks.fetch_add(1, Ordering::Relaxed) == 0 {
-            self.wanted.notify_one();
+    /// A due time ran on a claim, so that its next may want one too.
+    pub(crate) fn note_use(&self) {
+        if !self.used.load(Ordering::Relaxed) {
+            self.used.store(true, Ordering::Relaxed);
         }
     }
 
-    /// There is one less.
-    pub(crate) fn remove_task(&self) {
-        self.tasks.fetch_sub(1, Ordering::Relaxed);
+    /// A due time waits for a claim.
+    pub(crate) fn want(&self) {
+        self.note_use();
+        self.wanted.notify_one();
     }
 }
 
@@ -100,7 +105,7 @@ impl Default for Claims {
     fn default() -> Self {
         Self {
             until: AtomicI64::new(i64::MIN),
-            tasks: AtomicU64::new(0),
+            used: AtomicBool::new(false),
             wanted: Notify::new(),
             histories: AtomicU64::new(0),
             lost_records: AtomicU64::new(0),
@@ -125,6 +130,8 @@ pub(crate) struct Recorder<C> {
     /// When the host started: the identity of its run.
     started: Time,
     beat: Time,
+    /// When a claim was last seen to be used.
+    used: Option<tokio::time::Instant>,
     waiting: Waiting,
     /// Where the journal goes on.
     journal: u64,
@@ -150,6 +157,10 @@ struct WaitingTask {
 }
 
 impl Waiting {
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty() && self.journal.is_empty()
+    }
+
     fn add(&mut self, batch: UnitBatch) {
         self.records += batch.records.len();
         for (id, state) in batch.states {
@@ -234,8 +245,8 @@ impl<C: Clock> Recorder<C> {
     ) -> Self {
         let started = clock.now();
         claims.extend(previous.filter(|run| run.stopped.is_none()).map_or(started, |run| run.claimed));
-        let (beat, waiting) = (started, Waiting::default());
-        let mut recorder = Self { store, clock, claims, started, beat, waiting, journal, refused: false };
+        let (beat, used, waiting) = (started, None, Waiting::default());
+        let mut recorder = Self { store, clock, claims, started, beat, used, waiting, journal, refused: false };
         // Before there are any tasks: whoever asks when the host was up gets an answer from the first moment on.
         recorder.claim_from(started).await;
         recorder
@@ -259,12 +270,20 @@ impl<C: Clock> Recorder<C> {
         let mut tick = tokio::time::interval(FLUSH_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let idle = self.waiting.is_empty() && logs.logs.waiting.is_empty() && !self.claims_are_used();
             let last = tokio::select! {
                 Some(batch) = units.recv() => {
                     self.take(batch);
                     continue;
                 }
+                // Whatever else waits is seen above.
+                Some(log) = logs.logs.waiting.recv(), if idle => {
+                    log.queue_again();
+                    continue;
+                }
+                () = tokio::time::sleep(IDLE_BEAT), if idle => None,
                 Some(Urgent { tasks, done }) = urgents.recv() => {
+                    // What the workers handed over before is older.
                     while let Ok(batch) = units.try_recv() {
                         self.take(batch);
                     }
@@ -275,10 +294,13 @@ impl<C: Clock> Recorder<C> {
                     continue;
                 }
                 () = claims.wanted.notified() => {
-                    self.claim().await;
+                    // Who asks ahead of time is content with what there is.
+                    if claims.until() < self.clock.now().saturating_add(FLUSH_INTERVAL) {
+                        self.claim().await;
+                    }
                     continue;
                 }
-                _ = tick.tick() => None,
+                _ = tick.tick(), if !idle => None,
                 last = &mut last => Some(last),
             };
             match last {
@@ -302,14 +324,20 @@ impl<C: Clock> Recorder<C> {
         }
     }
 
-    /// Claims the next stretch of time, durably.
+    /// Claims the next stretch of time, durably, if anybody uses it.
     async fn claim(&mut self) {
         let now = self.clock.now();
-        let idle = self.claims.tasks.load(Ordering::Relaxed) == 0;
-        if idle && now >= self.beat && now.since(self.beat) < IDLE_BEAT {
-            return;
+        if self.claims_are_used() || now < self.beat || now.since(self.beat) >= IDLE_BEAT {
+            self.claim_from(now).await;
         }
-        self.claim_from(now).await;
+    }
+
+    /// Whether due times ran on claims of late.
+    fn claims_are_used(&mut self) -> bool {
+        if self.claims.used.swap(false, Ordering::Relaxed) {
+            self.used = Some(tokio::time::Instant::now());
+        }
+        self.used.is_some_and(|used| used.elapsed() < CLAIM_LINGER)
     }
 
     /// Says that the host is alive at a time, and claims the stretch after it.
@@ -462,3 +490,6 @@ impl LogChunks {
 fn of_each<T: Clone>(tasks: &[(TaskId, WaitingTask)], part: impl Fn(&WaitingTask) -> &Vec<T>) -> Vec<(TaskId, T)> {
     tasks.iter().flat_map(|(id, task)| part(task).iter().map(|one| (*id, one.clone()))).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -401,29 +401,49 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         is_idle.await.ok();
     }
 
+    /// Registers what the store had, on all workers at the same time.
     async fn register_loaded(&self, tasks: Vec<LoadedTask>, outage: Outage) {
         let workers = self.inner.workers.len();
-        let mut units: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+        let mut by_worker: Vec<Vec<LoadedTask>> =
+            (0..workers).map(|_| Vec::with_capacity(tasks.len() / workers)).collect();
+        for task in tasks {
+            by_worker[self.worker_of(&task.definition.spec.name)].push(task);
+        }
+        let handle = tokio::runtime::Handle::current();
+        let registering = by_worker.into_iter().enumerate().map(|(worker, tasks)| {
+            let (this, handle) = (self.clone(), handle.clone());
+            // On a thread for each: this one would make one task ready after the other.
+            tokio::task::spawn_blocking(move || handle.block_on(this.register_on(worker, tasks, outage)))
+        });
+        for registered in futures_util::future::join_all(registering).await {
+            if let Err(error) = registered {
+                tracing::error!(%error, "failed to register tasks");
+            }
+        }
+    }
+
+    async fn register_on(&self, worker: usize, tasks: Vec<LoadedTask>, outage: Outage) {
+        let mut units = Vec::with_capacity(tasks.len());
         for LoadedTask { definition, state, starts } in tasks {
-            let name = &definition.spec.name;
-            let prepared = self.prepare(Arc::clone(&definition.spec)).await;
+            let prepared = match self.prepare_at_hand(worker, &definition.spec) {
+                Some(prepared) => Ok(prepared),
+                None => self.prepare(Arc::clone(&definition.spec)).await,
+            };
             let (plugin, job) = match prepared {
                 Ok((plugin, job)) => (plugin, Ok(job)),
                 Err(error) => {
+                    let name = &definition.spec.name;
                     tracing::error!(task = %name, %error, "failed to make the task ready; its due times end as host_error");
                     let plugin = resolve(&*self.inner.engine, &definition.spec.plugin).unwrap_or(Sha256([0; 32]));
                     (plugin, Err(error.to_string().into()))
                 }
             };
-            let worker = worker_of(shard_of(name.as_str()), workers);
-            units[worker].push(NewUnit { definition, plugin, job, known: Some(Known { state, starts }) });
+            units.push(NewUnit { definition, plugin, job, known: Some(Known { state, starts }) });
         }
-        for (worker, units) in units.into_iter().enumerate() {
-            let registered = self.ask(worker, move |worker| {
-                units.into_iter().for_each(|unit| worker.register(unit, &outage));
-            });
-            registered.await.ok();
-        }
+        let registered = self.ask(worker, move |worker| {
+            units.into_iter().for_each(|unit| worker.register(unit, &outage));
+        });
+        registered.await.ok();
     }
 
     /// Waits for the shard's turn.
@@ -444,12 +464,24 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if matches!(spec.plugin, crate::plugin::PluginRef::Sha256(_)) && !self.has_plugin(plugin) {
             return Err(PluginError::NotFound(plugin.to_string()));
         }
-        let worker = worker_of(shard_of(spec.name.as_str()), self.inner.workers.len());
-        let job = self.inner.engine.prepare(worker, spec).await;
+        let job = self.inner.engine.prepare(self.worker_of(&spec.name), spec).await;
         if let Err(error @ PluginError::Damaged(_)) = &job {
             self.note_fault(plugin, error);
         }
         Ok((plugin, job?))
+    }
+
+    /// The same for a task of the store's, where nothing need be waited for.
+    fn prepare_at_hand(&self, worker: usize, spec: &Arc<TaskSpec>) -> Option<(Sha256, Job<E>)> {
+        let plugin = resolve(&*self.inner.engine, &spec.plugin).ok()?;
+        if matches!(spec.plugin, crate::plugin::PluginRef::Sha256(_)) && !self.has_plugin(plugin) {
+            return None;
+        }
+        Some((plugin, self.inner.engine.prepare_at_hand(worker, spec)?))
+    }
+
+    fn worker_of(&self, name: &TaskName) -> usize {
+        worker_of(shard_of(name.as_str()), self.inner.workers.len())
     }
 
     async fn definition(&self, name: &TaskName) -> Result<Definition, TaskError> {
@@ -480,7 +512,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         name: &TaskName,
         work: impl FnOnce(&mut Worker<E::Runner, C>) -> T + Send + 'static,
     ) -> Result<T, TaskError> {
-        self.ask(worker_of(shard_of(name.as_str()), self.inner.workers.len()), work).await
+        self.ask(self.worker_of(name), work).await
     }
 
     /// Has something done by a worker.

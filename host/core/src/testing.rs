@@ -139,6 +139,10 @@ impl Engine for FakeEngine {
         Box::pin(async move { broken.map_or(Ok(spec), |plugin| Err(PluginError::Damaged(plugin))) })
     }
 
+    fn prepare_at_hand(&self, _worker: usize, _spec: &Arc<TaskSpec>) -> Option<Arc<TaskSpec>> {
+        None
+    }
+
     fn check_grants(&self, _grants: Grants) -> BoxFuture<Result<(), GrantFault>> {
         Box::pin(std::future::ready(Ok(())))
     }

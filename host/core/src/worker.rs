@@ -231,10 +231,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             // Whatever it was before, if the clock was set back.
             let rested = self.last_due.min(self.last_now).saturating_add(MIN_REST);
             // What is due and was not fired waits for the claim to be extended.
-            let claimed = Some(at)
-                .filter(|at| *at > self.shared.claims.until())
-                .map(|_| self.last_now.saturating_add(CLAIM_PATIENCE));
-            at.max(rested).max(claimed.unwrap_or(at))
+            let at = if at <= self.last_now { self.last_now.saturating_add(CLAIM_PATIENCE) } else { at };
+            at.max(rested)
         });
         [next, next_catch_up].into_iter().flatten().min()
     }
@@ -318,7 +316,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     fn fire_due(&mut self) -> bool {
         for _ in 0..FIRE_BATCH {
             let now = self.clock.now();
-            let Some(due) = self.timers.pop(now, self.shared.claims.until()) else { return false };
+            let claims = &self.shared.claims;
+            let may_wake = |at, slot: u32| may_wake(claims, at, self.slots[slot as usize].as_ref());
+            let Some(due) = self.timers.pop(now, may_wake) else { return false };
             self.last_due = now;
             match due {
                 Due::Wake { slot, number } => {
@@ -346,7 +346,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     fn forget(&mut self, index: u32) {
         let Some(slot) = self.slots[index as usize].take() else { return };
         self.leaving.remove(&slot.definition.spec.name);
-        self.shared.claims.remove_task();
         release(&mut self.plugin_uses, slot.plugin);
         self.free.push(index);
         for waiter in slot.rare.into_iter().flat_map(|rare| rare.gone_waiters) {
@@ -370,6 +369,18 @@ pub(crate) struct WorkerStats {
     pub lateness: hdrhistogram::Histogram<u64>,
     pub queue_depth: u64,
     pub running: u64,
+}
+
+/// Whether a wake-up is within the claim, or what it is for needs none. Else the recorder is asked for one.
+fn may_wake<J>(claims: &Claims, at: Time, slot: Option<&Slot<J>>) -> bool {
+    if at <= claims.until() {
+        return true;
+    }
+    let needs_claim = slot.is_some_and(|slot| slot.unit.needs_claim());
+    if needs_claim {
+        claims.want();
+    }
+    !needs_claim
 }
 
 fn release(uses: &mut HashMap<Sha256, u64>, plugin: Sha256) {

@@ -119,6 +119,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>, own_addresses: Vec<Sock
         pool_slots: DEFAULT_POOL_SLOTS,
         cache_dir: Some(config.data_dir.join("cache")),
         compiler: crate::compiler(),
+        most_loaded: None,
         builtins: builtin::plugins(),
         source: store.clone(),
         key_values: store.key_values(),

@@ -45,6 +45,7 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
     let key_values = store.key_values();
     let engine = WasmEngine::new(EngineConfig {
         compiler: CompilerConfig::here(),
+        most_loaded: None,
         workers: 1,
         pool_slots: POOL_SLOTS,
         cache_dir: None,

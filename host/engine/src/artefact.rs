@@ -112,6 +112,11 @@ impl Cache {
         [Kind::Plain, Kind::Concurrent].into_iter().find_map(|engine| self.find_for(plugin, engine))
     }
 
+    /// Whether there is an artefact of a plugin, sound or not.
+    pub(crate) fn has(&self, plugin: Sha256) -> bool {
+        [Kind::Plain, Kind::Concurrent].into_iter().any(|engine| self.path(plugin, engine).exists())
+    }
+
     fn find_for(&self, plugin: Sha256, engine: Kind) -> Option<Artefact> {
         let path = self.path(plugin, engine);
         let found = match fs::read(&path) {

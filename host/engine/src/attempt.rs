@@ -29,8 +29,14 @@ const HANDLES_PER_KEPT: usize = 2;
 /// A text that is cut between letters may be so much shorter than its bound.
 const CUT_LETTER_BYTES: usize = 4;
 
-/// Makes the attempt. When it has ended, its slot is free.
-pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Instant, probe: Arc<Probe>) -> RunReport {
+/// Makes the attempt; loads the plugin first if it is not `loaded`. When it has ended, its slot is free.
+pub(crate) async fn attempt(
+    job: Arc<JobInner>,
+    loaded: Option<Arc<Loaded>>,
+    attempt: Attempt,
+    deadline: Instant,
+    probe: Arc<Probe>,
+) -> RunReport {
     // What is seldom is in boxes of its own, so that the future of every other attempt is small.
     let secrets = match &job.setup.spec.grants().secrets[..] {
         [] => None,
@@ -44,7 +50,14 @@ pub(crate) async fn attempt(job: Arc<JobInner>, attempt: Attempt, deadline: Inst
     if let Some(idle) = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(turn.secrets.as_ref())) {
         return Box::pin(call_again(&job, *idle, &turn)).await;
     }
-    match call_fresh(&job, &job.loaded, &turn).await {
+    let loaded = match loaded {
+        Some(loaded) => loaded,
+        None => match Box::pin(job.load()).await {
+            Ok(loaded) => loaded,
+            Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+        },
+    };
+    match call_fresh(&job, &loaded, &turn).await {
         Some(report) => report,
         None => Box::pin(call_without_pool(&job, &turn)).await,
     }

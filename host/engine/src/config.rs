@@ -87,6 +87,9 @@ pub struct EngineConfig {
     /// nobody else: what is in it is run as machine code.
     pub cache_dir: Option<PathBuf>,
     pub compiler: CompilerConfig,
+    /// How many plugins are loaded at once, on all engines together; as many as the system has room for if `None`. The others wait on
+    /// disk until a run needs them.
+    pub most_loaded: Option<usize>,
     /// The plugins that the host brings along, by name.
     pub builtins: Vec<(String, Bytes)>,
     /// Where the others come from.
@@ -116,6 +119,7 @@ impl fmt::Debug for EngineConfig {
             .field("pool_slots", &self.pool_slots)
             .field("cache_dir", &self.cache_dir)
             .field("compiler", &self.compiler)
+            .field("most_loaded", &self.most_loaded)
             .field("builtins", &builtins)
             .field("memory_budget_bytes", &self.memory_budget_bytes)
             .field("wasi_0_3", &self.wasi_0_3)

@@ -1,6 +1,8 @@
 //! The engine: the door for plugins, and what makes tasks ready to run.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::Bytes;
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
@@ -24,7 +26,8 @@ use crate::limits::Hits;
 use crate::linker::Linked;
 use crate::load::{Loaded, Unloaded};
 use crate::pool::{Engines, Kind, MAX_OVERFLOW_INSTANCES};
-use crate::program::{Program, Programs};
+use crate::program::{Program, Programs, SeatOf};
+use crate::residents::Residents;
 use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
 use crate::setup::{Bounds, Services, Setup};
@@ -32,6 +35,9 @@ use crate::wit::{self, v0_1_0};
 
 /// How many workers share a slow lane: what is slow gets at most half of the machine.
 const WORKERS_PER_SLOW_LANE: usize = 2;
+
+/// How many plugins are loaded when the host starts; of a host with more, the others are when runs need them.
+const LOADED_AT_START: u64 = 32;
 
 /// What to do about a failure of the host's own.
 const HOST_LOG: &str = "the host's log has the cause";
@@ -49,12 +55,14 @@ pub struct WasmEngine {
 pub(crate) struct Shared {
     workers: Vec<Linked>,
     overflow: Linked,
-    concurrent: Linked,
-    /// Whether plugins of WASI 0.3 are run.
-    wasi_0_3: bool,
+    /// For plugins of WASI 0.3, where they are run.
+    concurrent: Option<Linked>,
     compiler: Compiler,
+    /// How many plugins were compiled since the start.
+    compiled: AtomicU64,
     cache: Option<Cache>,
     programs: Programs,
+    pub(crate) residents: Residents,
     builtins: Builtins,
     source: Arc<dyn PluginSource>,
     services: Arc<Services>,
@@ -81,7 +89,7 @@ impl WasmEngine {
             Linked::new(engine, pool_room.unwrap_or_else(|| Arc::clone(&overflow_room)))
         });
         let linked: Vec<Linked> = linked.collect::<Result<_, _>>().map_err(EngineError::wasmtime)?;
-        let concurrent = Linked::concurrent(engines.concurrent, Arc::clone(&overflow_room));
+        let concurrent = config.wasi_0_3.then(|| Linked::concurrent(engines.concurrent, Arc::clone(&overflow_room)));
         let mut kept = vec![Arc::clone(&overflow_room.kept)];
         if engines.slots > 0 {
             kept.extend(linked.iter().map(|linked| Arc::clone(&linked.room.kept)));
@@ -90,11 +98,12 @@ impl WasmEngine {
             workers: linked,
             kept: kept.clone(),
             overflow: Linked::new(engines.overflow, overflow_room).map_err(EngineError::wasmtime)?,
-            concurrent: concurrent.map_err(EngineError::wasmtime)?,
-            wasi_0_3: config.wasi_0_3,
+            concurrent: concurrent.transpose().map_err(EngineError::wasmtime)?,
             compiler,
+            compiled: AtomicU64::new(0),
             cache,
             programs: Programs::new(workers),
+            residents: Residents::new(config.most_loaded),
             builtins: Builtins::new(config.builtins)?,
             source: config.source,
             services: Arc::new(Services {
@@ -140,8 +149,26 @@ impl ports::Engine for WasmEngine {
                 return Err(command_is_kept());
             }
             let setup = Setup::new(spec, Arc::clone(&shared.services), worker);
-            Ok(Job::new(shared, program, loaded, setup))
+            Ok(Job::new(shared, program, loaded.big, setup))
         })
+    }
+
+    fn prepare_at_hand(&self, worker: usize, spec: &Arc<TaskSpec>) -> Option<Job> {
+        let shared = &self.shared;
+        let program = shared.programs.get(resolve(self, &spec.plugin).ok()?);
+        let is_kept = spec.instance() == InstancePolicy::Keep;
+        let big = match program.seat(SeatOf::Worker(worker)).get(&shared.residents, Instant::now()) {
+            Some(loaded) if is_kept && !loaded.entry.can_be_kept() => return None,
+            Some(loaded) => loaded.big,
+            None if is_kept || shared.residents.count() < LOADED_AT_START || !shared.is_at_hand(&program) => {
+                return None;
+            }
+            // When it is loaded, that shows.
+            None => false,
+        };
+        program.wanted.get_or_init(|| ());
+        let setup = Setup::new(Arc::clone(spec), Arc::clone(&shared.services), worker);
+        Some(Job::new(Arc::clone(shared), program, big, setup))
     }
 
     fn check_grants(&self, grants: Grants) -> BoxFuture<Result<(), GrantFault>> {
@@ -178,6 +205,8 @@ impl ports::Engine for WasmEngine {
             memory_budget_bytes: self.shared.services.budget.bytes(),
             waiting_for_memory: self.shared.services.budget.waiting(),
             kept_instances: self.shared.kept.iter().map(|kept| kept.count()).sum(),
+            plugins_compiled: self.shared.compiled.load(Ordering::Relaxed),
+            plugins_loaded: self.shared.residents.count(),
         }
     }
 }
@@ -196,7 +225,7 @@ impl Shared {
             Err(refused) => {
                 // Who sends it again is answered anew.
                 program.end_admission(&admission);
-                if !program.is_loaded() && self.programs.remove_this(&program) {
+                if !program.is_wanted() && self.programs.remove_this(&program) {
                     self.remove_artefact(sha256);
                 }
                 Err(refused.clone())
@@ -204,10 +233,10 @@ impl Shared {
         }
     }
 
-    async fn admit_now(self: &Arc<Self>, program: &Program, wasm: Bytes) -> Result<PluginFacts, PluginError> {
+    async fn admit_now(self: &Arc<Self>, program: &Arc<Program>, wasm: Bytes) -> Result<PluginFacts, PluginError> {
         let sha256 = program.sha256;
         let facts = self.compiler.look_at(wasm.clone()).await?;
-        if engine_for(&facts) == Kind::Concurrent && !self.wasi_0_3 {
+        if engine_for(&facts) == Kind::Concurrent && self.concurrent.is_none() {
             return Err(wasi_0_3_is_off());
         }
         self.artefact_of(program, async || {
@@ -219,7 +248,7 @@ impl Shared {
         })
         .await?;
         // Names are checked at the door; whether the types agree shows when it is linked.
-        self.load(program, |shared| &shared.overflow).await?.map_err(refusal)?;
+        self.load(program, SeatOf::Overflow).await?.map_err(refusal)?;
         // Which plugin it is, is what this process counted.
         Ok(PluginFacts { sha256, ..facts })
     }
@@ -235,57 +264,100 @@ impl Shared {
         }
     }
 
-    /// The plugin on a worker's engine, or on the overflow engine if no pool can hold it.
-    async fn loaded(self: &Arc<Self>, program: &Program, worker: usize) -> Result<Arc<Loaded>, PluginError> {
-        let loaded = program.workers[worker].get_or_try_init(async || {
-            match self.load(program, move |shared| &shared.workers[worker]).await? {
+    /// The plugin on a worker's engine, or on the overflow engine if no pool can hold it. Loads it if it is not, or no more.
+    pub(crate) async fn loaded(
+        self: &Arc<Self>,
+        program: &Arc<Program>,
+        worker: usize,
+    ) -> Result<Arc<Loaded>, PluginError> {
+        program.wanted.get_or_init(|| ());
+        self.seated(program, SeatOf::Worker(worker), async || {
+            if program.too_big.get().is_some() {
+                return self.overflow(program).await;
+            }
+            match self.load(program, SeatOf::Worker(worker)).await? {
                 Err(Unloaded::TooBig(error)) => {
                     tracing::debug!("plugin {} does not fit into a pool: {error:#}", program.sha256);
+                    program.too_big.get_or_init(|| ());
                     self.overflow(program).await
                 }
                 loaded => loaded.map(Arc::new).map_err(refusal),
             }
-        });
-        loaded.await.cloned()
+        })
+        .await
     }
 
     /// The plugin on the engine without a pool.
-    pub(crate) async fn overflow(self: &Arc<Self>, program: &Program) -> Result<Arc<Loaded>, PluginError> {
-        let loaded = program.overflow.get_or_try_init(async || {
-            self.load(program, |shared| &shared.overflow).await?.map(Arc::new).map_err(refusal)
-        });
-        loaded.await.cloned()
+    pub(crate) async fn overflow(self: &Arc<Self>, program: &Arc<Program>) -> Result<Arc<Loaded>, PluginError> {
+        self.seated(program, SeatOf::Overflow, async || {
+            self.load(program, SeatOf::Overflow).await?.map(Arc::new).map_err(refusal)
+        })
+        .await
+    }
+
+    /// What is loaded there. However many need it at once, it is loaded by one.
+    async fn seated(
+        &self,
+        program: &Arc<Program>,
+        at: SeatOf,
+        load: impl AsyncFnOnce() -> Result<Arc<Loaded>, PluginError>,
+    ) -> Result<Arc<Loaded>, PluginError> {
+        let seat = program.seat(at);
+        if let Some(loaded) = seat.get(&self.residents, Instant::now()) {
+            return Ok(loaded);
+        }
+        let _loading = seat.loading.lock().await;
+        if let Some(loaded) = seat.get(&self.residents, Instant::now()) {
+            return Ok(loaded);
+        }
+        let loaded = load().await?;
+        self.residents.seat(program, at, &loaded);
+        Ok(loaded)
     }
 
     /// Loads a plugin on one of the engines. A file that went away since it was found is found or made again, under its old name.
-    async fn load(
-        self: &Arc<Self>,
-        program: &Program,
-        on: impl Fn(&Shared) -> &Linked + Copy + Send + 'static,
-    ) -> Result<Result<Loaded, Unloaded>, PluginError> {
-        let new = |artefact: Artefact| {
-            let shared = Arc::clone(self);
-            blocking(move || {
-                let linked = match artefact.engine {
-                    Kind::Plain => on(&shared),
-                    Kind::Concurrent => &shared.concurrent,
-                };
-                Loaded::new(linked, &artefact)
-            })
-        };
+    async fn load(self: &Arc<Self>, program: &Program, at: SeatOf) -> Result<Result<Loaded, Unloaded>, PluginError> {
         let sha256 = program.sha256;
         let artefact = self.artefact_of(program, || self.artefact(sha256)).await?;
-        if artefact.engine == Kind::Concurrent && !self.wasi_0_3 {
-            return Err(wasi_0_3_is_off());
-        }
         let is_file = matches!(artefact.place, Place::File(_));
-        match new(artefact).await? {
+        match self.load_artefact(artefact, at).await? {
             Err(Unloaded::Artefact(error)) if is_file => {
                 tracing::warn!("failed to load the artefact of plugin {sha256}; looking for it again: {error:#}");
-                new(self.artefact(sha256).await?).await
+                self.load_artefact(self.artefact(sha256).await?, at).await
             }
             loaded => Ok(loaded),
         }
+    }
+
+    async fn load_artefact(
+        self: &Arc<Self>,
+        artefact: Artefact,
+        at: SeatOf,
+    ) -> Result<Result<Loaded, Unloaded>, PluginError> {
+        // Nobody closes the semaphore.
+        let _turn = self.residents.turns.acquire().await.ok();
+        let shared = Arc::clone(self);
+        blocking(move || {
+            let linked = match (artefact.engine, at) {
+                (Kind::Concurrent, _) => shared.concurrent.as_ref().ok_or_else(wasi_0_3_is_off)?,
+                (Kind::Plain, SeatOf::Worker(worker)) => &shared.workers[worker],
+                (Kind::Plain, SeatOf::Overflow) => &shared.overflow,
+            };
+            Ok(Loaded::new(linked, &artefact))
+        })
+        .await?
+    }
+
+    /// Whether a program need only be loaded, as far as one sees without a look into its artefact.
+    fn is_at_hand(&self, program: &Program) -> bool {
+        let is_there = || {
+            let made = program.artefact.get().is_some_and(Result::is_ok);
+            made || self.cache.as_ref().is_some_and(|cache| cache.has(program.sha256))
+        };
+        if program.at_hand.get().is_none() && is_there() {
+            program.at_hand.get_or_init(|| ());
+        }
+        program.at_hand.get().is_some()
     }
 
     /// The artefact of a program, which is made once. That it can't be made of this plugin is remembered as well: ten thousand
@@ -321,6 +393,7 @@ impl Shared {
     ) -> Result<Artefact, PluginError> {
         let turn = self.compiler.turn().await;
         let (engine, code) = self.compiler.compile(&turn, read().await?).await?;
+        self.compiled.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::clone(self);
         blocking(move || {
             if let Some(cache) = &shared.cache {

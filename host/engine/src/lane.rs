@@ -47,6 +47,11 @@ impl LaneHint {
         self.0.load(Ordering::Relaxed) > 0
     }
 
+    /// The task turned out to have a big memory.
+    pub(crate) fn slow(&self) {
+        self.0.store(QUICK_RUNS, Ordering::Relaxed);
+    }
+
     /// Takes note of how a run went. Two runs of one task at the same time may count as one; that does no harm.
     pub(crate) fn ran(&self, quick: bool) {
         let left = if quick { self.0.load(Ordering::Relaxed).saturating_sub(1) } else { QUICK_RUNS };

@@ -1,7 +1,7 @@
 //! Admits, compiles, caches and runs plugins on wasmtime.
 //!
 //! A plugin comes in through one door ([`inspect()`] shows what it sees), is compiled once, in a child process, and loaded
-//! once per worker. Every attempt gets a fresh store and instance, so that nothing leaks from run to run, unless its task keeps
+//! once per worker for as long as it is used. Every attempt gets a fresh store and instance, so that nothing leaks from run to run, unless its task keeps
 //! its instance.
 //!
 //! This crate knows nothing of schedules and keeps no tasks. How an attempt goes through it:
@@ -33,6 +33,7 @@ mod output;
 mod pool;
 mod program;
 mod report;
+mod residents;
 mod room;
 mod runner;
 mod setup;

@@ -14,6 +14,7 @@ use crate::artefact::{Artefact, Code};
 use crate::linker::Linked;
 use crate::pool::is_too_big;
 use crate::report::Returned;
+use crate::residents::LastUse;
 use crate::room::Room;
 use crate::state::State;
 use crate::wit::v0_1_0;
@@ -37,6 +38,7 @@ pub(crate) struct Loaded {
     pub(crate) initial_bytes: u64,
     /// Whether that is big.
     pub(crate) big: bool,
+    pub(crate) last_use: LastUse,
 }
 
 /// How a plugin is entered.
@@ -87,6 +89,7 @@ impl Loaded {
             room: Arc::clone(&linked.room),
             initial_bytes,
             big: resources.is_none() || initial_bytes > BIG_MEMORY_BYTES,
+            last_use: LastUse::default(),
         })
     }
 }

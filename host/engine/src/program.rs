@@ -1,13 +1,13 @@
-//! The plugins in use: each is compiled once, however many ask at once, and loaded once per worker.
+//! The plugins in use: each is compiled once, however many ask at once, and loaded once per worker, for as long as it is used.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::artefact::Artefact;
-use crate::load::Loaded;
+use crate::residents::Seat;
 
 /// A plugin, as far as it is compiled and loaded.
 pub(crate) struct Program {
@@ -16,8 +16,22 @@ pub(crate) struct Program {
     admission: Mutex<Arc<Admission>>,
     /// Or why there can be none.
     pub(crate) artefact: OnceCell<Result<Artefact, PluginError>>,
-    pub(crate) workers: Box<[OnceCell<Arc<Loaded>>]>,
-    pub(crate) overflow: OnceCell<Arc<Loaded>>,
+    workers: Box<[Seat]>,
+    overflow: Seat,
+    /// Set when its artefact was seen to be there.
+    pub(crate) at_hand: OnceLock<()>,
+    /// Set when it was wanted for a task.
+    pub(crate) wanted: OnceLock<()>,
+    /// Set when the pools had no room for it.
+    pub(crate) too_big: OnceLock<()>,
+}
+
+/// On which engine a plugin is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SeatOf {
+    Worker(usize),
+    /// On the one without a pool.
+    Overflow,
 }
 
 /// What the door found in a plugin, or why it refused it.
@@ -46,9 +60,17 @@ impl Program {
         self.artefact.get().is_some_and(Result::is_err)
     }
 
+    /// Where it is loaded, or will be.
+    pub(crate) fn seat(&self, at: SeatOf) -> &Seat {
+        match at {
+            SeatOf::Worker(worker) => &self.workers[worker],
+            SeatOf::Overflow => &self.overflow,
+        }
+    }
+
     /// Whether tasks may run it: what they need is not thrown away.
-    pub(crate) fn is_loaded(&self) -> bool {
-        self.workers.iter().chain([&self.overflow]).any(OnceCell::initialized)
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanted.get().is_some()
     }
 }
 
@@ -84,8 +106,11 @@ impl Programs {
             sha256,
             admission: Mutex::default(),
             artefact: OnceCell::new(),
-            workers: (0..self.workers).map(|_| OnceCell::new()).collect(),
-            overflow: OnceCell::new(),
+            workers: (0..self.workers).map(|_| Seat::default()).collect(),
+            overflow: Seat::default(),
+            at_hand: OnceLock::new(),
+            wanted: OnceLock::new(),
+            too_big: OnceLock::new(),
         })
     }
 

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use rustix::time::{ClockId, clock_gettime};
 use taskhost_core::outcome::{Outcome, RunReport};
+use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, RunControl, Runner};
 use taskhost_core::spec::Limit;
 use taskhost_core::time::format_duration;
@@ -29,7 +30,7 @@ use crate::epoch::Beat;
 use crate::keep::Idle;
 use crate::lane::{LaneHint, SlowLane};
 use crate::load::{Live, Loaded};
-use crate::program::Program;
+use crate::program::{Program, SeatOf};
 use crate::room::Place;
 use crate::setup::Setup;
 use crate::state::State;
@@ -53,7 +54,6 @@ pub struct Job(Arc<JobInner>);
 pub(crate) struct JobInner {
     pub(crate) shared: Arc<Shared>,
     pub(crate) program: Arc<Program>,
-    pub(crate) loaded: Arc<Loaded>,
     pub(crate) setup: Arc<Setup>,
     lane: LaneHint,
     /// The instance that is kept for the next run; locked for moments, and contended only by who takes it away. In a box, since most
@@ -62,13 +62,28 @@ pub(crate) struct JobInner {
 }
 
 impl Job {
-    pub(crate) fn new(shared: Arc<Shared>, program: Arc<Program>, loaded: Arc<Loaded>, setup: Setup) -> Self {
-        let (lane, setup) = (LaneHint::new(loaded.big), Arc::new(setup));
-        Self(Arc::new(JobInner { shared, program, loaded, setup, lane, idle: Mutex::new(None) }))
+    /// For a plugin that begins with a big memory, or not.
+    pub(crate) fn new(shared: Arc<Shared>, program: Arc<Program>, big: bool, setup: Setup) -> Self {
+        let (lane, setup) = (LaneHint::new(big), Arc::new(setup));
+        Self(Arc::new(JobInner { shared, program, setup, lane, idle: Mutex::new(None) }))
     }
 }
 
 impl JobInner {
+    /// The plugin, if it is loaded.
+    fn loaded(&self, now: Instant) -> Option<Arc<Loaded>> {
+        self.program.seat(SeatOf::Worker(self.setup.worker)).get(&self.shared.residents, now)
+    }
+
+    /// Loads the plugin, which was not, or no more.
+    pub(crate) async fn load(&self) -> Result<Arc<Loaded>, PluginError> {
+        let loaded = self.shared.loaded(&self.program, self.setup.worker).await?;
+        if loaded.big {
+            self.lane.slow();
+        }
+        Ok(loaded)
+    }
+
     /// Takes the instance that is kept, for a run.
     pub(crate) fn take_idle(&self) -> Option<Box<Idle>> {
         self.lock_idle().take()
@@ -103,7 +118,8 @@ impl Runner for WasmRunner {
 
     fn run(&self, job: &Job, attempt: Attempt) -> Run {
         let guest = Guest::new(Arc::clone(&job.0), attempt);
-        let stage = if job.0.lane.is_slow() { Stage::Slow(self.slow.take(guest)) } else { Stage::First(guest) };
+        let is_slow = job.0.lane.is_slow() || !guest.is_loaded;
+        let stage = if is_slow { Stage::Slow(self.slow.take(guest)) } else { Stage::First(guest) };
         Run { stage, beat: self.beat.clone(), slow: Arc::clone(&self.slow) }
     }
 }
@@ -231,6 +247,8 @@ pub(crate) struct Guest {
     future: GuestFuture,
     probe: Arc<Probe>,
     job: Arc<JobInner>,
+    /// Whether its plugin was loaded when it began. Else it waits for that in the slow lane, where a first instance may take long.
+    is_loaded: bool,
     control: Arc<RunControl>,
     timeout: Duration,
     deadline: Instant,
@@ -260,8 +278,10 @@ impl Guest {
         let (control, timeout) = (Arc::clone(&of.control), of.timeout);
         let deadline = started.checked_add(timeout).unwrap_or_else(|| started + FAR_FUTURE);
         let cpu = CpuMeter::new(job.setup.bounds.of(Limit::CpuMs));
-        let future = Box::pin(attempt(Arc::clone(&job), of, deadline, Arc::clone(&probe)));
-        Self { future, probe, job, control, timeout, deadline, spent: Duration::ZERO, used_up: false, cpu }
+        let loaded = job.loaded(started);
+        let is_loaded = loaded.is_some();
+        let future = Box::pin(attempt(Arc::clone(&job), loaded, of, deadline, Arc::clone(&probe)));
+        Self { future, probe, job, is_loaded, control, timeout, deadline, spent: Duration::ZERO, used_up: false, cpu }
     }
 
     pub(crate) fn poll_slice(&mut self, cx: &mut Context<'_>, beat: &Beat) -> Poll<Slice> {

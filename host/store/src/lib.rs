@@ -40,9 +40,11 @@ mod writer;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use bytes::Bytes;
 use taskhost_core::key_value::KeyValue;
@@ -146,9 +148,13 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&self) -> Result<Loaded, StoreError> {
-        let definitions = definitions::load(&self.definitions_file, &self.faults)
-            .map_err(|error| from_sqlite(&error, &self.definitions_file))?;
-        let mut history = history::load(&self.history_file, &self.faults).unwrap_or_else(|error| {
+        let (definitions, history) = thread::scope(|scope| {
+            let history = scope.spawn(|| history::load(&self.history_file, &self.faults));
+            let definitions = definitions::load(&self.definitions_file, &self.faults);
+            (definitions, history.join().unwrap_or_else(|panic| resume_unwind(panic)))
+        });
+        let definitions = definitions.map_err(|error| from_sqlite(&error, &self.definitions_file))?;
+        let mut history = history.unwrap_or_else(|error| {
             // Tasks run without it.
             let words = format!("the history in {} can't be read: {error}", self.history_file.display());
             self.faults.set(Subject::Database(self.history_file.clone()), words);

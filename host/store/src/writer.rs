@@ -170,13 +170,21 @@ pub(crate) enum HistoryJob {
     Close(Reply),
 }
 
+impl HistoryJob {
+    /// Whether it only says how the host is, and nothing of any task.
+    fn is_of_the_host_only(&self) -> bool {
+        let Self::Record(batch, _) = self else { return false };
+        let HistoryBatch { states, records, ended, journal, logs, host } = batch;
+        let nothing = states.is_empty() && records.is_empty() && ended.is_empty();
+        host.is_some() && nothing && logs.is_empty() && journal.is_empty()
+    }
+}
+
 impl Writer<HistoryJob> {
     /// `tasks` are the ids of all that are stored.
     pub(crate) fn history(mut history: History, tasks: Vec<i64>, lock: Arc<DirLock>) -> io::Result<Self> {
         Self::spawn("store-history", QUEUED_WRITES, move |mut jobs| {
-            history.warm_up(&tasks);
-            drop(tasks);
-            let closing = write_history(&mut history, &mut jobs);
+            let closing = write_history(&mut history, tasks, &mut jobs);
             let closed = history.close();
             drop(lock);
             answer_close(closing, closed);
@@ -209,7 +217,9 @@ impl Writer<HistoryJob> {
     }
 }
 
-fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -> Option<Reply> {
+fn write_history(history: &mut History, tasks: Vec<i64>, jobs: &mut mpsc::Receiver<HistoryJob>) -> Option<Reply> {
+    // Until it is warmed up.
+    let mut cold = Some(tasks);
     let mut closing = None;
     let mut unsynced: Option<Instant> = None;
     let mut next = None;
@@ -227,6 +237,12 @@ fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -
                 jobs.blocking_recv()
             }
         };
+        // The host's word that it is up goes before, since its tasks wait for it; anything else may be of tasks that are not in the list.
+        if !job.as_ref().is_some_and(HistoryJob::is_of_the_host_only)
+            && let Some(tasks) = cold.take()
+        {
+            history.warm_up(&tasks);
+        }
         match job {
             None => return closing,
             Some(HistoryJob::Record(batch, reply)) => {
@@ -247,6 +263,9 @@ fn write_history(history: &mut History, jobs: &mut mpsc::Receiver<HistoryJob>) -
                 closing = Some(reply);
                 jobs.close();
             }
+        }
+        if let Some(tasks) = cold.take() {
+            history.warm_up(&tasks);
         }
         if unsynced.is_some_and(|since| since.elapsed() > MAX_UNSYNCED) {
             history.sync();

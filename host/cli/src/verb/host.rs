@@ -52,6 +52,7 @@ fn fields(info: &HostInfo, now: Timestamp) -> Vec<(&'static str, Cell)> {
         ("lateness", Cell::plain(lateness)),
         ("memory", Cell::plain(bytes(info.memory_bytes))),
         ("guests' memory", Cell::plain(guests_memory(info))),
+        ("loaded plugins", Cell::plain(format!("{} ({} compiled)", info.plugins_loaded, info.plugins_compiled))),
         ("kept instances", Cell::plain(info.kept_instances.to_string())),
         ("pool slots", Cell::plain(info.pool_slots.to_string())),
         ("pagemap scan", Cell::plain(if info.pagemap { "yes" } else { "no" })),

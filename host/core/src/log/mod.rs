@@ -312,6 +312,14 @@ impl TaskLog {
         self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
     }
 
+    /// Puts it back into the sink's queue, out of which it was taken for nothing.
+    pub(crate) fn queue_again(self: &Arc<Self>) {
+        if let Some(unwritten) = &self.sink.unwritten {
+            // Fails only when the recorder is gone, at the very end.
+            unwritten.send(Arc::clone(self)).ok();
+        }
+    }
+
     /// The store has what was taken.
     pub(crate) fn written(&self) {
         // With its room, since a task that rests has nothing in flight.

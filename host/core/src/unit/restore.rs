@@ -9,6 +9,7 @@ use super::slots::SLOW;
 use super::{Action, Running, Unit};
 use crate::outcome::{Outcome, Reason, RunMore, RunRecord};
 use crate::ports::{Backlog, Definition, HostRun, OpenRun, Progress, UnitState};
+use crate::schedule::Schedule;
 use crate::spec::Missed;
 use crate::time::{Time, Told};
 
@@ -244,6 +245,9 @@ impl Unit {
         let again = self.retries_abandoned(1);
         let Some(claimed) = outage.claimed() else { return };
         let until = until.min(claimed);
+        if !again && self.is_evenly_fast() {
+            return self.pass_over_all(until, actions);
+        }
         self.pass_over_many(until, actions);
         let mut make_up = VecDeque::new();
         let mut looked_at = self.cursor;
@@ -269,6 +273,22 @@ impl Unit {
             looked_at = slot.due;
         }
         self.retry_unknown(make_up, actions);
+    }
+
+    /// Whether all due times are as fast as another, and begin when they are due: none need be looked at. Of 100,000 tasks that tick, all
+    /// have some in doubt after a crash.
+    fn is_evenly_fast(&self) -> bool {
+        let is_fast = matches!(self.spec.schedules(), [Schedule::Every(every)] if every.interval.get() <= SLOW);
+        is_fast && self.spec.jitter.is_none() && self.spec.max_runs.is_none() && self.spec.expires_at.is_none()
+    }
+
+    /// Due times that may have run, all of them.
+    fn pass_over_all(&mut self, until: Time, actions: &mut Vec<Action>) {
+        let passed = self.count_slots(self.cursor, until);
+        if let (Some(first), Some(last)) = (self.first_due(self.cursor), self.newest_slot(self.cursor, until)) {
+            self.take_until(last);
+            self.pass_over_unknown(first, last, passed.due, actions);
+        }
     }
 
     /// Of very many due times, those that are not looked at one by one: the host died before it wrote what it did, and again after

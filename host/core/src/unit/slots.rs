@@ -97,6 +97,14 @@ impl Unit {
         self.next_slot(due).is_none_or(|next| next.due.since(due) > SLOW)
     }
 
+    /// Whether what it wakes for next may start a run that is not noted, but stands on the host's claim.
+    pub fn needs_claim(&self) -> bool {
+        match &self.paused {
+            Some(pause) => pause.until.is_some(),
+            None => self.next.as_ref().is_some_and(|next| next.gap.is_none() && !self.is_slow(next.due)),
+        }
+    }
+
     /// Takes up the first due time after those that were taken.
     pub(super) fn plan(&mut self) {
         let not_before = self.next.as_ref().map_or(Time(i64::MIN), |planned| planned.at);

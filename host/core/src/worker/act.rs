@@ -51,6 +51,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 if noted {
                     self.note_start(index, key, attempt);
                 } else {
+                    self.shared.claims.note_use();
                     return self.begin(index, key, attempt).map(|(began, report)| (key, began, report));
                 }
             }

@@ -32,6 +32,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let sink = Arc::clone(&self.shared.logs);
         let name = definition.spec.name.clone();
         let mut actions = Vec::new();
+        let is_new = known.is_none();
         let (log_seq, log_lost, old_plugins, unit) = match known {
             Some(Known { state, starts }) => {
                 let (log_seq, log_lost, plugins) = (state.log_seq, state.log_lost, state.plugins.clone());
@@ -42,6 +43,10 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         };
         let log = TaskLog::new(definition.id, name.clone(), log_seq, log_lost, sink);
         let first_wake = unit.first_wake();
+        if is_new && first_wake.is_some_and(|at| at > self.shared.claims.until()) && unit.needs_claim() {
+            // So that its first due time need not wait for one.
+            self.shared.claims.want();
+        }
         let slot = Slot {
             unit,
             definition,
@@ -69,7 +74,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             }
         };
         self.by_name.insert(name, index);
-        self.shared.claims.add_task();
         self.mark_dirty(index);
         self.wake_at(index, first_wake);
         for action in actions {

@@ -386,6 +386,20 @@ fn due_times_past_the_claim_wait_for_it() {
 }
 
 #[test]
+fn a_due_time_whose_start_is_noted_waits_for_no_claim() {
+    on_paused_clock(|| async {
+        let bench = Bench::with_claim(START);
+        bench.add(1, "fast", "60s", &[]).await;
+        bench.add(2, "slow", "61s", &[]).await;
+        pass(Duration::from_secs(62)).await;
+        assert_eq!(bench.started_count(), 0, "the fast one came first, and waits");
+        bench.claims.extend(START.saturating_add(Duration::from_secs(60)));
+        pass(Duration::from_millis(10)).await;
+        assert_eq!(bench.counts("slow").await.get(Outcome::Success), 1);
+    });
+}
+
+#[test]
 fn what_is_made_up_for_comes_one_by_one_and_leaves_nine_tenths_of_the_time() {
     on_paused_clock(|| async {
         let bench = Bench::start();

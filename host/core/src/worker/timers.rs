@@ -63,8 +63,9 @@ impl Timers {
         [wake, stop].into_iter().flatten().min()
     }
 
-    /// Takes out the first one, if it has come: of a wake-up by `wakes_until`, of a stop by `now`.
-    pub(super) fn pop(&mut self, now: Time, wakes_until: Time) -> Option<Due> {
+    /// Takes out the first one that has come. `may_wake` is asked for the first wake-up, with its time and its unit: the others come
+    /// after it.
+    pub(super) fn pop(&mut self, now: Time, may_wake: impl FnOnce(Time, u32) -> bool) -> Option<Due> {
         if let Some(&Reverse(Stop { at, slot, key })) = self.stops.peek()
             && at <= now
         {
@@ -72,7 +73,7 @@ impl Timers {
             return Some(Due::Stop { slot, key });
         }
         let &Reverse(Wake { at, slot, number }) = self.wakes.peek()?;
-        (at <= now.min(wakes_until)).then(|| {
+        (at <= now && may_wake(at, slot)).then(|| {
             self.wakes.pop();
             Due::Wake { slot, number }
         })

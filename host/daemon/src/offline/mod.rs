@@ -41,6 +41,7 @@ fn engine_for(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf
         pool_slots: 1,
         cache_dir: None,
         compiler,
+        most_loaded: None,
         builtins: Vec::new(),
         source,
         key_values: Arc::new(MemoryKeyValue::default()),

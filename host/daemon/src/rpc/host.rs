@@ -32,6 +32,8 @@ impl HostApiServer for Rpc {
             waiting_for_memory: stats.engine.waiting_for_memory,
             limits_hit: convert::limits_hit(&stats.engine.limits_hit),
             kept_instances: stats.engine.kept_instances,
+            plugins_compiled: stats.engine.plugins_compiled,
+            plugins_loaded: stats.engine.plugins_loaded,
             pagemap: stats.engine.pagemap,
             pool_slots: stats.engine.pool_slots,
             lost_log_lines: stats.lost_log_lines,

@@ -59,6 +59,14 @@ impl Host {
         Self::with(|config| config.cache_dir = cache_dir.map(Path::to_owned))
     }
 
+    /// One that has so few plugins loaded at once.
+    pub(crate) fn with_most_loaded(cache_dir: &Path, most: usize) -> Self {
+        Self::with(|config| {
+            config.cache_dir = Some(cache_dir.to_owned());
+            config.most_loaded = Some(most);
+        })
+    }
+
     pub(crate) fn with_compiler(compiler: CompilerConfig) -> Self {
         Self::with(|config| config.compiler = compiler)
     }
@@ -102,6 +110,7 @@ impl Host {
             pool_slots: POOL_SLOTS,
             cache_dir: None,
             compiler: compiler(),
+            most_loaded: None,
             builtins: Vec::new(),
             source: Arc::clone(&source) as Arc<dyn PluginSource>,
             key_values: Arc::new(MemoryKeyValue::default()),
@@ -128,6 +137,11 @@ impl Host {
     pub(crate) async fn prepare(&self, task: &Task) -> Result<Job, PluginError> {
         self.source.plugins.lock().expect("no test panics here").insert(task.sha256(), task.wasm.clone());
         self.engine.prepare(0, Arc::new(task.spec())).await
+    }
+
+    /// The same without waiting for anything, if its plugin is at hand.
+    pub(crate) fn prepare_at_hand(&self, task: &Task) -> Option<Job> {
+        self.engine.prepare_at_hand(0, &Arc::new(task.spec()))
     }
 
     pub(crate) async fn start(&self, task: &Task) -> Started {

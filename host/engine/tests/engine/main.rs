@@ -16,6 +16,7 @@ mod keep;
 mod kinds;
 mod lanes;
 mod limits;
+mod many;
 mod network;
 mod outcomes;
 mod output;

@@ -34,7 +34,7 @@ impl World {
         let wall = walls.map_or(i64::MAX, |at| at.0.saturating_sub(self.offset));
         let ends = self.flights.iter().map(|flight| flight.ends);
         let notings = self.noting.iter().map(|noting| noting.ready);
-        let next = ends.chain(notings).chain([wall, self.next_tick(wall)]).min().unwrap_or(i64::MAX);
+        let next = ends.chain(notings).chain([wall, self.next_tick()]).min().unwrap_or(i64::MAX);
         if next > until {
             self.mono = until;
             return Ok(false);
@@ -45,17 +45,20 @@ impl World {
 
     /// The recorder works each second. Where nothing waits for it, the simulator leaves out the seconds in which it would only claim
     /// again.
-    fn next_tick(&self, next_wake: i64) -> i64 {
+    fn next_tick(&self) -> i64 {
         // What is due and was not fired waits for the claim.
         let now = self.now();
-        let blocked = self.wakes.iter().flatten().any(|at| *at <= now);
+        let claimed_for = self.wakes.iter().enumerate().filter(|(task, _)| self.needs_claim(*task));
+        let claimed_for = claimed_for.filter_map(|(_, at)| *at).min();
+        let blocked = claimed_for.is_some_and(|at| at <= now);
         let recorded = self.waiting.is_empty() && self.journal.is_empty() && !self.dirty;
         let busy = blocked || self.tick_stage > 0 || !recorded;
         if busy {
             return self.tick;
         }
-        let claim_for = next_wake.saturating_sub(CLAIM_AHEAD.as_nanos() as i64);
-        let seconds = claim_for.saturating_sub(self.tick).max(0).saturating_add(SECOND - 1) / SECOND;
+        let Some(at) = claimed_for else { return i64::MAX };
+        let claim_at = at.0.saturating_sub(self.offset).saturating_sub(CLAIM_AHEAD.as_nanos() as i64);
+        let seconds = claim_at.saturating_sub(self.tick).max(0).saturating_add(SECOND - 1) / SECOND;
         self.tick.saturating_add(seconds.saturating_mul(SECOND))
     }
 
@@ -79,7 +82,8 @@ impl World {
             return Ok(true);
         }
         let due = self.wakes.iter().enumerate().filter_map(|(task, at)| Some(((*at)?, task))).min();
-        let Some((_, task)) = due.filter(|(at, _)| *at <= now && *at <= self.claimed) else { return Ok(false) };
+        let may_fire = |(at, task): &(Time, usize)| *at <= now && (*at <= self.claimed || !self.needs_claim(*task));
+        let Some((_, task)) = due.filter(may_fire) else { return Ok(false) };
         let Some(live) = self.tasks.get_mut(&task) else { return Ok(false) };
         self.wakes[task] = None;
         let cursor = live.unit.cursor();
@@ -94,14 +98,20 @@ impl World {
         Ok(true)
     }
 
+    fn needs_claim(&self, task: usize) -> bool {
+        self.tasks.get(&task).is_some_and(|live| live.unit.needs_claim())
+    }
+
     /// Whether every task is as one expects of it at rest.
     fn is_settled(&mut self) -> Check {
         let now = self.now();
+        let wakes = self.wakes.iter().enumerate().filter_map(|(task, at)| Some(((*at)?, task)));
+        let blocked = wakes.filter(|(at, task)| *at <= now && *at > self.claimed && self.needs_claim(*task)).min();
         for task in std::mem::take(&mut self.restless) {
             let Some(live) = self.tasks.get(&task).filter(|live| !live.deleted && !self.halted) else { continue };
             let wake = self.wakes[task];
-            if wake.is_some_and(|at| at <= now && at > self.claimed) {
-                // It waits for the claim.
+            if wake.is_some_and(|at| blocked.is_some_and(|blocked| (at, task) >= blocked)) {
+                // It waits for the claim, or for one that does.
                 self.restless.push(task);
                 continue;
             }

@@ -1,0 +1,84 @@
+use super::*;
+use crate::events::EventBus;
+use crate::log::{LogSink, Stream};
+use crate::name::TaskName;
+use crate::testing::{MemoryStore, START, TestClock};
+
+/// A recorder that works beside the test, on tokio's paused clock.
+struct Bench {
+    store: Arc<MemoryStore>,
+    claims: Arc<Claims>,
+    sink: Arc<LogSink>,
+    /// Dropped, they would end the recorder.
+    _senders: (mpsc::Sender<UnitBatch>, mpsc::Sender<Urgent>, oneshot::Sender<oneshot::Sender<()>>),
+}
+
+impl Bench {
+    async fn start() -> Self {
+        let clock = TestClock::start();
+        let store = Arc::<MemoryStore>::default();
+        let claims = Arc::<Claims>::default();
+        let (sink, logs) = LogSink::new(move || clock.now(), EventBus::new());
+        let recorder = Recorder::start(Arc::clone(&store) as Arc<dyn Store>, clock, Arc::clone(&claims), None, 0).await;
+        let ((units, taken), (urgent, urgents), (last, is_last)) =
+            (mpsc::channel(1), mpsc::channel(1), oneshot::channel());
+        tokio::spawn(recorder.run(taken, urgents, logs, is_last));
+        Self { store, claims, sink, _senders: (units, urgent, last) }
+    }
+
+    /// When the host last said that it was alive, after its start.
+    fn beat(&self) -> Duration {
+        let runs = self.store.host_runs.lock().expect("no panic");
+        runs.values().next_back().expect("the host is up").seen.since(START)
+    }
+}
+
+async fn pass(time: Duration) {
+    tokio::time::sleep(time).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_claimed_each_second_until_no_claim_was_used_for_a_while() {
+    let bench = Bench::start().await;
+    assert_eq!(bench.beat(), Duration::ZERO);
+    bench.claims.want();
+    pass(Duration::from_millis(30_500)).await;
+    bench.claims.note_use();
+    pass(Duration::from_secs(60)).await;
+    assert_eq!(bench.beat().as_secs(), 90, "each second");
+    assert!(bench.claims.until() >= START.saturating_add(Duration::from_secs(91)));
+    pass(Duration::from_secs(30)).await;
+    let last = bench.beat();
+    assert!(last.as_secs() < 105, "nobody used a claim any more, and yet it was claimed after {last:?}");
+    bench.claims.want();
+    pass(Duration::from_millis(1)).await;
+    assert!(bench.beat().as_millis() >= 120_500, "at once when somebody waits for it");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_is_still_good_is_not_made_again_for_who_comes_new() {
+    let bench = Bench::start().await;
+    bench.claims.want();
+    pass(Duration::from_millis(10_500)).await;
+    let last = bench.beat();
+    bench.claims.want();
+    pass(Duration::from_millis(1)).await;
+    assert_eq!(bench.beat(), last);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_claims_nothing_says_each_minute_that_it_is_alive() {
+    let bench = Bench::start().await;
+    pass(Duration::from_secs(600)).await;
+    assert!(bench.beat() > Duration::from_secs(530), "{:?}", bench.beat());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_line_wakes_a_recorder_that_sleeps() {
+    let bench = Bench::start().await;
+    pass(Duration::from_millis(100_500)).await;
+    let log = TaskLog::new(1, TaskName::new("a").expect("a name"), 0, 0, Arc::clone(&bench.sink));
+    log.push(Stream::Stdout, b"hello", false);
+    pass(Duration::from_millis(1_001)).await;
+    assert_eq!(bench.store.read_logs(1, 0, 10).await.expect("it is read").len(), 1);
+}
