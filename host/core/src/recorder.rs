@@ -224,8 +224,11 @@ impl Waiting {
             self.patch_bytes -= oldest.patches.len();
         }
         let mut lost = 0;
-        while self.records > MAX_WAITING_RECORDS {
-            let Some(task) = self.tasks.values_mut().find(|task| !task.records.is_empty()) else { break };
+        // Once through them: a restart may have many more at once than may wait.
+        for task in self.tasks.values_mut().filter(|task| !task.records.is_empty()) {
+            if self.records <= MAX_WAITING_RECORDS {
+                break;
+            }
             self.records -= task.records.len();
             lost += task.records.drain(..).map(|record| record.times()).sum::<u64>();
         }
