@@ -83,7 +83,7 @@ struct Inner<E: Engine, C: Clock> {
     urgent: mpsc::Sender<Urgent>,
     bus: EventBus,
     logs: Arc<LogSink>,
-    workers: Vec<Arc<Outbox<Command<E::Runner, C>>>>,
+    workers: Vec<Arc<WorkerOutbox<E, C>>>,
     /// One change at a time for the names of a shard; held over the commit.
     shards: Vec<Arc<tokio::sync::Mutex<()>>>,
     /// Held for reading while a definition comes to use a plugin, for writing while plugins are deleted.
@@ -94,6 +94,8 @@ struct Inner<E: Engine, C: Clock> {
     threads: Mutex<Vec<JoinHandle<()>>>,
     last_flush: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
 }
+
+type WorkerOutbox<E, C> = Outbox<Command<<E as Engine>::Runner, C>>;
 
 type Job<E> = <<E as Engine>::Runner as Runner>::Job;
 
