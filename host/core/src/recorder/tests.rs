@@ -79,6 +79,7 @@ async fn a_line_wakes_a_recorder_that_sleeps() {
     pass(Duration::from_millis(100_500)).await;
     let log = TaskLog::new(1, TaskName::new("a").expect("a name"), 0, 0, Arc::clone(&bench.sink));
     log.push(Stream::Stdout, b"hello", false);
-    pass(Duration::from_millis(1_001)).await;
+    // For others of its task, as long as it would wait for them.
+    pass((LINES_WAIT_BATCHES as u32 + 1) * FLUSH_INTERVAL).await;
     assert_eq!(bench.store.read_logs(1, 0, 10).await.expect("it is read").len(), 1);
 }

@@ -1,6 +1,6 @@
 //! The child's side: gives away what it does not need, reads one plugin from stdin, and answers on stdout.
 //!
-//! It has no environment, no files but its three pipes, and dies with the daemon. It sets its limits itself, as the first
+//! It has no environment but the settings of its allocator, no files but its three pipes, and dies with the daemon. It sets its limits itself, as the first
 //! thing that it does: what stands between `fork` and `exec` would have to be `unsafe`.
 
 use std::fs;
