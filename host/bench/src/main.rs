@@ -30,12 +30,12 @@ use anyhow::Context;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::args::Args;
+use crate::report::Report;
+
 /// As in the daemon, so that the raw loop is measured with the same.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-use crate::args::Args;
-use crate::report::Report;
 
 /// A goal was missed, and `--check` or `--quick` was given.
 const EXIT_GOAL_MISSED: u8 = 3;

@@ -228,11 +228,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     /// When there is something to do.
     fn next_look(&self, next_catch_up: Option<Time>) -> Option<Time> {
         let next = self.timers.next().map(|at| {
-            // Whatever it was before, if the clock was set back.
-            let rested = self.last_due.min(self.last_now).saturating_add(MIN_REST);
             // What is due and was not fired waits for the claim to be extended.
             let at = if at <= self.last_now { self.last_now.saturating_add(CLAIM_PATIENCE) } else { at };
-            at.max(rested)
+            at.max(rests_until(self.last_due, self.last_now))
         });
         [next, next_catch_up].into_iter().flatten().min()
     }
@@ -369,6 +367,11 @@ pub(crate) struct WorkerStats {
     pub lateness: hdrhistogram::Histogram<u64>,
     pub queue_depth: u64,
     pub running: u64,
+}
+
+/// Until when a worker rests, after something came due. If the clock was set back, that seems to be still to come.
+fn rests_until(last_due: Time, now: Time) -> Time {
+    last_due.min(now).saturating_add(MIN_REST)
 }
 
 /// Whether a wake-up is within the claim, or what it is for needs none. Else the recorder is asked for one.

@@ -259,8 +259,8 @@ fn what_units_did_goes_to_the_recorder_and_is_kept_while_it_is_behind() {
     on_paused_clock(|| async {
         let mut bench = Bench::start();
         bench.add(1, "a", "1s", &[]).await;
-        // The recorder takes nothing: batches are kept back.
-        pass(Duration::from_secs(30)).await;
+        // The recorder takes nothing: batches are kept back. It ends between two due times, so that no run begins meanwhile.
+        pass(Duration::from_millis(30_500)).await;
         let mut state = None;
         take_in(&mut bench.states, &mut state);
         assert!(state.clone().expect("a state").counts.get(Outcome::Success) < 10);
@@ -294,7 +294,8 @@ fn a_success_that_goes_on_from_others_is_handed_over_as_a_patch_and_all_else_who
         let mut bench = Bench::start();
         bench.add(1, "a", "1s", &[]).await;
         bench.add(2, "b", "1s", &["fail"]).await;
-        pass(Duration::from_secs(3)).await;
+        // Between two due times.
+        pass(Duration::from_millis(3_500)).await;
         while bench.states.try_recv().is_ok() {}
         pass(Duration::from_secs(10)).await;
         let (mut patched, mut whole) = (Vec::new(), Vec::new());
@@ -312,7 +313,8 @@ fn units_are_handed_over_whole_again_when_the_history_was_begun_anew() {
     on_paused_clock(|| async {
         let mut bench = Bench::start();
         bench.add(1, "a", "1s", &[]).await;
-        pass(Duration::from_secs(3)).await;
+        // Between two due times.
+        pass(Duration::from_millis(3_500)).await;
         while bench.states.try_recv().is_ok() {}
         bench.claims.begin_anew(1);
         pass(Duration::from_secs(3)).await;
@@ -431,4 +433,11 @@ fn a_clock_that_is_set_back_is_told_to_the_units() {
         assert!(last < START.saturating_add(Duration::from_secs(10)), "it was looked at");
         assert_eq!(bench.counts("a").await.get(Outcome::Success), 2, "and the task goes on");
     });
+}
+
+#[test]
+fn a_clock_that_was_set_back_makes_a_worker_rest_no_longer() {
+    let later = START.saturating_add(Duration::from_secs(3600));
+    assert_eq!(rests_until(START, later), START.saturating_add(MIN_REST));
+    assert_eq!(rests_until(later, START), START.saturating_add(MIN_REST));
 }

@@ -44,7 +44,7 @@ pub(super) enum Due {
 
 impl Timers {
     /// The number of the next wake-up of a unit, which makes earlier ones stale; with `at`, sets a timer for it. Should a number come
-    /// again after four milliards and meet a timer that is still there, a unit is woken for nothing.
+    /// again after four thousand million and meet a timer that is still there, a unit is woken for nothing.
     pub(super) fn wake(&mut self, slot: u32, at: Option<Time>) -> u32 {
         self.count = self.count.wrapping_add(1);
         self.wakes.extend(at.map(|at| Reverse(Wake { at, slot, number: self.count })));
@@ -96,5 +96,30 @@ impl Timers {
             self.wakes.retain(|Reverse(wake)| meant(wake.slot) == Some(wake.number));
             self.stops.retain(|Reverse(stop)| meant(stop.slot).is_some());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_waits_for_nobody_and_a_wake_up_for_leave() {
+        let (key, mut timers) = (RunKey::of(Time(1)), Timers::default());
+        let number = timers.wake(7, Some(Time(10)));
+        timers.stop(7, key, Time(20));
+        assert_eq!(timers.next(), Some(Time(10)));
+        assert_eq!(timers.pop(Time(9), |_, _| true), None, "nothing has come");
+        assert_eq!(timers.pop(Time(20), |_, _| false), Some(Due::Stop { slot: 7, key }));
+        assert_eq!(timers.pop(Time(20), |_, _| false), None, "it was told to wait");
+        assert_eq!(timers.pop(Time(20), |at, slot| (at, slot) == (Time(10), 7)), Some(Due::Wake { slot: 7, number }));
+        assert_eq!(timers.len(), 0);
+    }
+
+    #[test]
+    fn what_is_asked_for_later_has_another_number_and_none_has_no_timer() {
+        let mut timers = Timers::default();
+        let numbers = [timers.wake(0, Some(Time(1))), timers.wake(0, None), timers.wake(0, Some(Time(2)))];
+        assert_eq!((numbers, timers.len()), ([1, 2, 3], 2));
     }
 }
