@@ -27,3 +27,6 @@ pub mod time;
 pub mod told;
 pub mod unit;
 mod worker;
+
+#[doc(hidden)]
+pub use worker::benching;

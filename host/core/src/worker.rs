@@ -5,6 +5,7 @@
 //! is shared with another thread but the task's own log. Everybody else reaches a worker by sending it a closure.
 
 mod act;
+pub mod benching;
 mod catch_up;
 mod commands;
 mod failures;

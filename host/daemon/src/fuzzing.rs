@@ -1,4 +1,4 @@
-//! For `tests/fuzz`: what is private here and reads the bytes of strangers. No interface for anybody else.
+//! For `tests/fuzz` and `benches`: what is private here and reads the bytes of strangers. No interface for anybody else.
 
 use std::io;
 
