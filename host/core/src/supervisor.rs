@@ -43,7 +43,10 @@ use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
 use crate::spec::{Ceilings, Limit, Overlap, TaskSpec};
 use crate::unit::Outage;
-use crate::worker::{Command, Known, MAX_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Slot, Wish, Worker};
+pub use crate::worker::Unchanged;
+use crate::worker::{
+    Answer, Command, Known, MAX_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Slot, Wish, Worker,
+};
 
 /// How long runs that were stopped hard may take to end before the host goes without them.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -65,6 +68,9 @@ pub struct SupervisorConfig {
     /// Who may grant what.
     pub gate: Arc<dyn GrantGate>,
 }
+
+/// What became of asking for a task: it, and whether it is still like that.
+type Gotten = Result<(TaskView, Unchanged), TaskError>;
 
 /// Runs tasks. Cheap to clone; all clones are the same supervisor.
 pub struct Supervisor<E: Engine, C: Clock> {
@@ -129,6 +135,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let (states, recorded_states) = mpsc::channel(RECORD_QUEUE);
         let (last_flush, last_flush_wanted) = oneshot::channel();
         let (wishes, wished) = mpsc::channel(MAX_WISHES);
+        let (answers, answered) = mpsc::unbounded_channel();
+        tokio::spawn(pass_on(answered));
         let claims = Arc::<Claims>::default();
         let shared = Shared {
             bus: bus.clone(),
@@ -139,6 +147,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             wishes,
             cancel_grace: config.cancel_grace,
             ceilings: Arc::new(config.ceilings.clone()),
+            answers,
         };
         let (workers, threads): (Vec<_>, Vec<_>) =
             (0..config.workers.max(1)).map(|number| spawn_worker(number, &engine, &clock, &shared)).unzip();
@@ -192,6 +201,48 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// [`TaskError::NotFound`], and others of [`TaskError`].
     pub async fn get(&self, name: &str) -> Result<TaskView, TaskError> {
         self.read(name, TaskView::of).await
+    }
+
+    /// Several tasks, with each worker that has some of them asked once; each with whether it is still like that later. A part is
+    /// ready when its worker has answered, and says where in `names` its tasks stand; what is no name makes a part of its own.
+    pub fn get_together(&self, names: &[&str]) -> Vec<impl Future<Output = Vec<(usize, Gotten)>> + Send + use<E, C>> {
+        let mut refused = Vec::new();
+        let mut wanted: Vec<Vec<(usize, TaskName)>> = vec![Vec::new(); self.inner.workers.len()];
+        for (at, name) in names.iter().enumerate() {
+            match task_name(name) {
+                Ok(name) => wanted[self.worker_of(&name)].push((at, name)),
+                Err(error) => refused.push((at, Err(error))),
+            }
+        }
+        let parts = wanted.into_iter().enumerate().map(|(worker, names)| (worker, names, Vec::new()));
+        let parts =
+            parts.chain([(0, Vec::new(), refused)]).filter(|(_, names, refused)| names.len() + refused.len() > 0);
+        parts.map(|(worker, names, refused)| self.clone().get_of_one(worker, names, refused)).collect()
+    }
+
+    /// The tasks of these names, all of one worker, after what is known without it.
+    async fn get_of_one(
+        self,
+        worker: usize,
+        names: Vec<(usize, TaskName)>,
+        mut gotten: Vec<(usize, Gotten)>,
+    ) -> Vec<(usize, Gotten)> {
+        if names.is_empty() {
+            return gotten;
+        }
+        let places: Vec<usize> = names.iter().map(|(at, _)| *at).collect();
+        let read = move |worker: &mut Worker<E::Runner, C>| {
+            let mut got = |name: TaskName| match worker.slot_mut(name.as_str()) {
+                Some(slot) => Ok((TaskView::of(slot), slot.unchanged())),
+                None => Err(TaskError::NotFound(name)),
+            };
+            names.into_iter().map(|(at, name)| (at, got(name))).collect::<Vec<_>>()
+        };
+        match self.ask(worker, read).await {
+            Ok(read) => gotten.extend(read),
+            Err(error) => gotten.extend(places.into_iter().map(|at| (at, Err(error.clone())))),
+        }
+        gotten
     }
 
     /// Tasks in order of name, at most `limit`. The second part says whether more follow.
@@ -536,6 +587,13 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
     fn publish(&self, kind: EventKind) {
         self.inner.bus.publish(|| Event { time: self.inner.clock.now(), kind });
+    }
+}
+
+/// Passes on the answers of workers, on the thread of those who wait for them.
+async fn pass_on(mut answered: mpsc::UnboundedReceiver<Vec<Answer>>) {
+    while let Some(answers) = answered.recv().await {
+        answers.into_iter().for_each(|answer| answer());
     }
 }
 

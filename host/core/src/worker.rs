@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 use self::failures::FailureLog;
 use self::record::{GATHER_INTERVAL, RECORD_INTERVAL, Recording};
 pub(crate) use self::record::{RECORD_QUEUE, UnitBatch};
+pub use self::slot::Unchanged;
 pub(crate) use self::slot::{Known, NewUnit, Slot};
 use self::starts::{Noted, NotedStarts};
 use self::timers::{Due, Timers};
@@ -99,7 +100,13 @@ pub(crate) struct Shared {
     pub wishes: mpsc::Sender<Wish>,
     pub cancel_grace: Duration,
     pub ceilings: Arc<Ceilings>,
+    /// Where commands are answered. To wake somebody from another thread takes a system call for each, so all that were done together
+    /// go there in one piece. There are never more than callers wait.
+    pub answers: mpsc::UnboundedSender<Vec<Answer>>,
 }
+
+/// Tells a caller that his command was done.
+pub(crate) type Answer = Box<dyn FnOnce() + Send>;
 
 /// A run that did not end in its first poll.
 struct InFlight<F> {
@@ -148,7 +155,7 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     lateness: Lateness,
     failures: FailureLog,
     /// To commands that were done and are not answered yet.
-    answers: Vec<Box<dyn FnOnce() + Send>>,
+    answers: Vec<Answer>,
     /// Told when no run is going on, once the host stops.
     idle_waiters: Vec<oneshot::Sender<()>>,
     /// Reused by every step.
@@ -236,8 +243,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         [next, next_catch_up].into_iter().flatten().min()
     }
 
-    /// Does what others want, and what they have sent meanwhile: not for long, as something may come due. All are answered together,
-    /// since each wake-up of who waits may be a system call.
+    /// Does what others want, and what they have sent meanwhile: not for long, as something may come due. All are answered together.
     fn obey(&mut self, command: Command<R, C>, commands: &mut mpsc::Receiver<Command<R, C>>) {
         let began = std::time::Instant::now();
         let mut next = Some(command);
@@ -245,7 +251,10 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             command(self);
             next = if !self.quit && began.elapsed() < COMMAND_PATIENCE { commands.try_recv().ok() } else { None };
         }
-        self.answers.drain(..).for_each(|answer| answer());
+        if !self.answers.is_empty() {
+            // Nobody waits any more if nobody takes them.
+            self.shared.answers.send(std::mem::take(&mut self.answers)).ok();
+        }
     }
 
     /// Answers a command when those that came with it are done too.
@@ -271,6 +280,11 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     /// A task by name.
     pub(crate) fn slot(&self, name: &str) -> Option<&Slot<R::Job>> {
         self.slots[*self.by_name.get(name)? as usize].as_ref()
+    }
+
+    /// The same to be changed.
+    pub(crate) fn slot_mut(&mut self, name: &str) -> Option<&mut Slot<R::Job>> {
+        self.slots[*self.by_name.get(name)? as usize].as_mut()
     }
 
     /// The tasks after a name, in order.

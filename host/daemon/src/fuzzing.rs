@@ -53,12 +53,12 @@ pub fn frames<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, max_bytes: usize) 
 
 /// Serves a connection until its client closes it.
 pub async fn serve_stream<S: AsyncRead + AsyncWrite>(socket: S, methods: Methods) -> io::Result<()> {
-    stream::serve(socket, methods, 0, CALLER, &CancellationToken::new()).await
+    stream::serve(socket, methods.into(), 0, CALLER, &CancellationToken::new()).await
 }
 
 /// Answers one message.
 pub async fn answer(methods: Methods, message: &[u8]) -> Option<Box<RawValue>> {
-    let answer = Dispatcher::for_one_answer(methods, 0, CALLER).answer(message).await;
+    let answer = Dispatcher::for_one_answer(methods.into(), 0, CALLER).answer(message).await;
     answer.map(|answer| RawValue::from_string(answer).expect("answers are JSON"))
 }
 

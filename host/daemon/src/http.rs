@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use jsonrpsee::server::{HttpResponse, Methods, http::is_json, ws::is_upgrade_request};
+use jsonrpsee::server::{HttpResponse, http::is_json, ws::is_upgrade_request};
 use jsonrpsee::types::ErrorObjectOwned;
 use taskhost_api::{ErrorCode, MAX_MESSAGE_BYTES};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -30,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub use self::plugins::Uploads;
 use self::websocket::WebSockets;
 use crate::access::{Caller, Refusal};
-use crate::stream::{Dispatcher, MESSAGE_TIMEOUT};
+use crate::stream::{Dispatcher, MESSAGE_TIMEOUT, Served};
 
 /// What there is, for whoever asks for something else.
 const PATHS: &str = "\
@@ -43,15 +43,15 @@ GET  /healthz           whether the host is alive
 /// The HTTP side of the host.
 #[derive(Clone)]
 pub(crate) struct Service<U> {
-    methods: Methods,
+    served: Served,
     uploads: U,
     websockets: Arc<WebSockets>,
 }
 
 impl<U: Uploads> Service<U> {
-    pub(crate) fn new(methods: Methods, uploads: U, max_connections: u32) -> Self {
-        let websockets = Arc::new(WebSockets::new(methods.clone(), max_connections));
-        Self { methods, uploads, websockets }
+    pub(crate) fn new(served: Served, uploads: U, max_connections: u32) -> Self {
+        let websockets = Arc::new(WebSockets::new(served.methods.clone(), max_connections));
+        Self { served, uploads, websockets }
     }
 
     /// Tells every WebSocket to finish; other connections are told by the `stop` that they are served with.
@@ -70,7 +70,7 @@ impl<U: Uploads> Service<U> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
-        let dispatcher = &Dispatcher::for_one_answer(self.methods.clone(), connection, caller);
+        let dispatcher = &Dispatcher::for_one_answer(self.served.clone(), connection, caller);
         let service = service_fn(move |request| async move {
             let response = match origin::check(request.headers()) {
                 Ok(()) => self.respond(request, dispatcher, connection, caller).await,

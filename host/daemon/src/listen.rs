@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use jsonrpsee::server::Methods;
 use rustix::process::{Resource, getrlimit};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
@@ -28,7 +27,7 @@ use self::guarded::Guarded;
 use self::unix::UnixSocket;
 use crate::access::{self, AccessPolicy, Caller, Refusal};
 use crate::http::{self, Uploads};
-use crate::stream;
+use crate::stream::{self, Served};
 
 /// How many connections there may be at once; more are closed when they come. Fewer where there are not files enough.
 const MAX_CONNECTIONS: u32 = 1024;
@@ -117,9 +116,9 @@ impl Listeners {
 
     /// Serves until `shutdown`. Then nothing new is accepted or read, what is going on has five seconds to be
     /// answered, and when this returns every connection is closed and the file of the Unix socket gone.
-    pub async fn serve(
+    pub(crate) async fn serve(
         self,
-        methods: Methods,
+        served: Served,
         uploads: impl Uploads,
         policy: AccessPolicy,
         shutdown: impl Future<Output = ()>,
@@ -129,7 +128,7 @@ impl Listeners {
         {
             tracing::warn!(%error, path = %socket.path().display(), "failed to set the mode of the socket");
         }
-        let gate = Arc::new(Gate::new(methods, uploads, policy, max_connections(getrlimit(Resource::Nofile).current)));
+        let gate = Arc::new(Gate::new(served, uploads, policy, max_connections(getrlimit(Resource::Nofile).current)));
         let mut loops = JoinSet::new();
         for listener in self.tcp {
             loops.spawn(accept_tcp(listener, Arc::clone(&gate)));
@@ -164,7 +163,7 @@ fn max_connections(open_files: Option<u64>) -> u32 {
 /// What every connection passes.
 struct Gate<U> {
     policy: AccessPolicy,
-    methods: Methods,
+    served: Served,
     http: http::Service<U>,
     /// A permit goes with every socket, wherever that goes, until it is closed.
     connections: Arc<Semaphore>,
@@ -178,11 +177,11 @@ struct Gate<U> {
 }
 
 impl<U: Uploads> Gate<U> {
-    fn new(methods: Methods, uploads: U, policy: AccessPolicy, max_connections: u32) -> Self {
+    fn new(served: Served, uploads: U, policy: AccessPolicy, max_connections: u32) -> Self {
         Self {
             policy,
-            http: http::Service::new(methods.clone(), uploads, max_connections),
-            methods,
+            http: http::Service::new(served.clone(), uploads, max_connections),
+            served,
             connections: Arc::new(Semaphore::new(max_connections as usize)),
             max_connections,
             refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -233,7 +232,7 @@ impl<U: Uploads> Gate<U> {
         let connection = self.next_connection.fetch_add(1, Ordering::Relaxed);
         let socket = Guarded::new(socket, first, self.cut.clone(), permit);
         match Protocol::of(first) {
-            Some(Protocol::Stream) => stream::serve(socket, self.methods.clone(), connection, caller, &self.stop).await,
+            Some(Protocol::Stream) => stream::serve(socket, self.served.clone(), connection, caller, &self.stop).await,
             Some(Protocol::Http) => self.http.serve(socket, connection, caller, &self.stop).await,
             None => Ok(()),
         }

@@ -83,11 +83,11 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let echo = echo.then(|| Echo::spawn(host.subscribe(true))).transpose().context("failed to start a thread")?;
     let uploads = PluginUploads::new(&config.data_dir, host.clone()).context("failed to make the uploads folder")?;
     let about = Arc::new(About { started_at: Timestamp::now(), listen: addresses });
-    let methods = Rpc { host: host.clone(), uploads: uploads.clone(), key_values, about }.into_methods()?;
+    let served = Rpc { host: host.clone(), uploads: uploads.clone(), key_values, about }.into_served()?;
 
     let stop_rpc = CancellationToken::new();
     let stopped = stop_rpc.clone().cancelled_owned();
-    let mut serving = tokio::spawn(listeners.serve(methods, uploads.clone(), config.access, stopped));
+    let mut serving = tokio::spawn(listeners.serve(served, uploads.clone(), config.access, stopped));
     let sweeping = tokio::spawn(async move { uploads.sweep().await });
     announce(["ready".to_owned()]);
 

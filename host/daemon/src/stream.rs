@@ -7,6 +7,7 @@
 mod answer;
 mod dispatch;
 pub(crate) mod frame;
+mod gets;
 mod message;
 
 use std::future::pending;
@@ -19,8 +20,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, BoxStream, FuturesUnordered, SelectAll};
-use futures_util::{FutureExt, Stream, StreamExt};
-use jsonrpsee::server::Methods;
+use futures_util::{Stream, StreamExt};
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::value::RawValue;
 use taskhost_api::{ErrorCode, MAX_MESSAGE_BYTES};
@@ -32,6 +32,8 @@ pub(crate) use self::answer::parse as result_in;
 use self::dispatch::{Answered, Events};
 pub(crate) use self::dispatch::{Dispatcher, MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, without_id};
 use self::frame::{FrameError, Framer};
+use self::gets::Gets;
+pub(crate) use self::gets::{Part, Served, Tasks};
 use crate::access::{Caller, Refusal};
 
 /// How many messages of one connection may be going on at once.
@@ -60,12 +62,12 @@ const LINGER_TIMEOUT: Duration = Duration::from_secs(2);
 /// finished and answered.
 pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
     socket: S,
-    methods: Methods,
+    served: Served,
     connection: u32,
     caller: Caller,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let dispatcher = Arc::new(Dispatcher::for_connection(methods, connection, caller));
+    let dispatcher = Arc::new(Dispatcher::for_connection(served, connection, caller));
     let (mut reader, mut writer) = tokio::io::split(socket);
     let mut session = Session::new(dispatcher);
 
@@ -136,6 +138,8 @@ struct Session {
     /// When the message that is being read began.
     reading_since: Instant,
     work: Work,
+    /// How many messages are in the work, and how many bytes they have together.
+    messages: usize,
     message_bytes: usize,
     /// What is to be written.
     waiting: BytesMut,
@@ -163,6 +167,7 @@ impl Session {
             reading: Reading::Open,
             reading_since: Instant::now(),
             work: Work::default(),
+            messages: 0,
             message_bytes: 0,
             waiting: BytesMut::new(),
             subscriptions_deadline: None,
@@ -196,7 +201,7 @@ impl Session {
     }
 
     fn may_begin(&self) -> bool {
-        self.work.messages.len() < MAX_MESSAGES_IN_FLIGHT && self.message_bytes < MAX_IN_FLIGHT_BYTES
+        self.messages < MAX_MESSAGES_IN_FLIGHT && self.message_bytes < MAX_IN_FLIGHT_BYTES
     }
 
     /// When the message that is being read is given up. While it is not the client that is waited for, its time stands
@@ -212,13 +217,17 @@ impl Session {
     /// Begins every message that is whole.
     fn received(&mut self) {
         let mut is_new = !self.framer.is_within_value();
+        let mut gets = Gets::default();
         while self.reading == Reading::Open && self.may_begin() {
             match self.framer.next() {
-                Ok(Some(message)) => match Arc::clone(&self.dispatcher).dispatch(&message) {
+                Ok(Some(message)) => match self.dispatcher.dispatch(&message, &mut gets) {
                     Ok(answered) => {
-                        let size = message.len();
-                        self.work.messages.push(Pending { size, answered });
-                        self.message_bytes += size;
+                        if let Some(answered) = answered {
+                            self.begin_gets(&mut gets);
+                            self.work.messages.push(answered);
+                        }
+                        self.messages += 1;
+                        self.message_bytes += message.len();
                         is_new = true;
                     }
                     // Nothing after it may be begun, whether or not it has come already.
@@ -228,32 +237,38 @@ impl Session {
                 Err(error) => self.give_up(unreadable(error)),
             }
         }
+        self.begin_gets(&mut gets);
         if is_new {
             self.reading_since = Instant::now();
         }
         self.framer.make_room();
     }
 
+    /// Begins the calls that came together, before what came after them.
+    fn begin_gets(&mut self, gets: &mut Gets) {
+        self.work.messages.extend(self.dispatcher.get(std::mem::take(gets)));
+    }
+
     fn take(&mut self, step: Step) {
         match step {
             Step::Event(event) => self.send(event.get()),
-            Step::Answered(size, Answered { answer, events }) => {
+            Step::Answered(Answered { answer, events, messages, message_bytes }) => {
                 if let Some(answer) = answer {
                     self.send(&answer);
                 }
                 if let Some(events) = events {
                     self.work.events.push(stream::unfold(events, next_event).boxed());
                 }
-                self.done(size);
+                self.done(messages, message_bytes);
             }
         }
     }
 
-    /// A message of this size, which is not in the work any more, is done with.
-    fn done(&mut self, size: usize) {
-        let was_full =
-            self.work.messages.len() + 1 >= MAX_MESSAGES_IN_FLIGHT || self.message_bytes >= MAX_IN_FLIGHT_BYTES;
-        self.message_bytes -= size;
+    /// So many messages, which are not in the work any more, are done with.
+    fn done(&mut self, messages: usize, message_bytes: usize) {
+        let was_full = !self.may_begin();
+        self.messages -= messages;
+        self.message_bytes -= message_bytes;
         if was_full {
             // What had come already was not looked at.
             self.received();
@@ -288,21 +303,15 @@ impl Session {
 #[derive(Default)]
 struct Work {
     /// Messages that are not answered yet.
-    messages: FuturesUnordered<Pending>,
+    messages: FuturesUnordered<BoxFuture<'static, Answered>>,
     /// Of every subscription.
     events: SelectAll<BoxStream<'static, Box<RawValue>>>,
 }
 
-/// A message that is not answered yet, with its size.
-struct Pending {
-    size: usize,
-    answered: BoxFuture<'static, Answered>,
-}
-
 /// Something that has come of a message.
 enum Step {
-    /// The message of this size is done with.
-    Answered(usize, Answered),
+    /// Messages are done with.
+    Answered(Answered),
     /// From a subscription.
     Event(Box<RawValue>),
 }
@@ -318,21 +327,13 @@ impl Stream for Work {
 
     /// Answers go first: there are never more of them than may be on the way, while events may have no end.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Step>> {
-        if let Poll::Ready(Some((size, answered))) = self.messages.poll_next_unpin(cx) {
-            return Poll::Ready(Some(Step::Answered(size, answered)));
+        if let Poll::Ready(Some(answered)) = self.messages.poll_next_unpin(cx) {
+            return Poll::Ready(Some(Step::Answered(answered)));
         }
         if let Poll::Ready(Some(event)) = self.events.poll_next_unpin(cx) {
             return Poll::Ready(Some(Step::Event(event)));
         }
         if self.is_empty() { Poll::Ready(None) } else { Poll::Pending }
-    }
-}
-
-impl Future for Pending {
-    type Output = (usize, Answered);
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.answered.poll_unpin(cx).map(|answered| (self.size, answered))
     }
 }
 

@@ -71,7 +71,7 @@ use crate::key_values::{KeyValues, SharedKeyValues};
 use crate::lock::DirLock;
 use crate::plugins::PluginFiles;
 use crate::reader::Reader;
-use crate::writer::{DefinitionsJob, HistoryJob, Writer};
+use crate::writer::{DefinitionsWriter, HistoryJob, Writer};
 
 /// A store in a directory of its own. Its futures must be driven by a tokio runtime.
 ///
@@ -80,7 +80,7 @@ use crate::writer::{DefinitionsJob, HistoryJob, Writer};
 pub struct SqliteStore {
     definitions_file: PathBuf,
     history_file: PathBuf,
-    definitions: Writer<DefinitionsJob>,
+    definitions: DefinitionsWriter,
     history: Writer<HistoryJob>,
     key_values: SharedKeyValues,
     reader: Reader,
@@ -124,7 +124,7 @@ impl SqliteStore {
         let key_values = share(Writer::key_values(key_values, tasks, Arc::clone(&lock)).map_err(thread)?);
         let definitions =
             Writer::definitions(definitions, history.clone(), key_values.writer.clone(), Arc::clone(&lock));
-        let definitions = definitions.map_err(thread)?;
+        let definitions = DefinitionsWriter::new(definitions.map_err(thread)?);
         Ok(Self {
             definitions_file,
             history_file,

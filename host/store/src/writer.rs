@@ -73,8 +73,57 @@ impl<J: Send + 'static> Writer<J> {
 /// What the writer of definitions is asked.
 #[derive(Debug)]
 pub(crate) enum DefinitionsJob {
-    Write(Write, Reply),
+    /// Several, each of which is answered for itself.
+    Writes(Vec<Write>, oneshot::Sender<Result<Vec<Result<(), StoreError>>, StoreError>>),
     Close(Reply),
+}
+
+/// The writer of definitions, as those have it who write.
+///
+/// To hand something to another thread, and to be woken by it, are system calls, and definitions come by the dozen: what is asked for
+/// in one turn of the runtime goes to the writer in one piece, and its answers come back in one.
+#[derive(Clone, Debug)]
+pub(crate) struct DefinitionsWriter {
+    writer: Writer<DefinitionsJob>,
+    /// What is asked for and not yet on its way. While there is some, there is a task that sends it.
+    asked: Arc<Mutex<Vec<(Write, Reply)>>>,
+}
+
+impl DefinitionsWriter {
+    pub(crate) fn new(writer: Writer<DefinitionsJob>) -> Self {
+        Self { writer, asked: Arc::default() }
+    }
+
+    /// Answers when the write is durable.
+    pub(crate) async fn write(self, write: Write) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let is_first = {
+            let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+            asked.push((write, reply));
+            asked.len() == 1
+        };
+        if is_first {
+            tokio::spawn(self.send());
+        }
+        answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    async fn send(self) {
+        let asked = std::mem::take(&mut *self.asked.lock().unwrap_or_else(PoisonError::into_inner));
+        let (writes, replies): (Vec<_>, Vec<_>) = asked.into_iter().unzip();
+        let answers = self.writer.call(|reply| DefinitionsJob::Writes(writes, reply)).await;
+        let answers = answers.unwrap_or_else(|error| vec![Err(error); replies.len()]);
+        for (reply, answer) in replies.into_iter().zip(answers) {
+            // Whoever asked may have gone away; the write stands.
+            drop(reply.send(answer));
+        }
+    }
+
+    /// Writes what is queued and stops.
+    pub(crate) async fn close(self) -> Result<(), StoreError> {
+        let closed = self.writer.clone().call(DefinitionsJob::Close).await;
+        self.writer.join().await.and(closed)
+    }
 }
 
 impl Writer<DefinitionsJob> {
@@ -92,17 +141,6 @@ impl Writer<DefinitionsJob> {
             answer_close(closing, closed);
         })
     }
-
-    /// Answers when the write is durable.
-    pub(crate) async fn write(self, write: Write) -> Result<(), StoreError> {
-        self.call(|reply| DefinitionsJob::Write(write, reply)).await
-    }
-
-    /// Writes what is queued and stops.
-    pub(crate) async fn close(self) -> Result<(), StoreError> {
-        let closed = self.clone().call(DefinitionsJob::Close).await;
-        self.join().await.and(closed)
-    }
 }
 
 fn write_definitions(
@@ -118,10 +156,10 @@ fn write_definitions(
         let mut changes = 0;
         while let Some(job) = next {
             match job {
-                DefinitionsJob::Write(write, reply) => {
+                DefinitionsJob::Writes(writes, reply) => {
                     // One without changes takes its place all the same.
-                    changes += write.changes().max(1);
-                    group.push((write, reply));
+                    changes += writes.iter().map(|write| write.changes().max(1)).sum::<usize>();
+                    group.push((writes, reply));
                 }
                 DefinitionsJob::Close(reply) => {
                     closing = Some(reply);
@@ -133,17 +171,19 @@ fn write_definitions(
         if group.is_empty() {
             continue;
         }
-        let answers = definitions.apply(&group.iter().map(|(write, _)| write).collect::<Vec<_>>());
-        let done = group.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
-        let deleted: Vec<TaskId> = done.flat_map(|((write, _), _)| deleted_tasks(write)).collect();
+        let writes: Vec<&Write> = group.iter().flat_map(|(writes, _)| writes).collect();
+        let answers = definitions.apply(&writes);
+        let done = writes.iter().zip(&answers).filter(|(_, answer)| answer.is_ok());
+        let deleted: Vec<TaskId> = done.flat_map(|(write, _)| deleted_tasks(write)).collect();
         // Before the answers, so that it stands in the queue before whatever is recorded after them.
         if !deleted.is_empty() {
             key_values.forget(deleted.clone());
             history.forget(deleted);
         }
-        for ((_, reply), answer) in group.drain(..).zip(answers) {
-            // Whoever asked may have gone away; the write stands.
-            drop(reply.send(answer));
+        let mut answers = answers.into_iter();
+        for (writes, reply) in group.drain(..) {
+            // Whoever asked may have gone away; the writes stand.
+            drop(reply.send(Ok(answers.by_ref().take(writes.len()).collect())));
         }
         definitions.checkpoint();
     }

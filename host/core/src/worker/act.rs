@@ -21,6 +21,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         while let Some(input) = next.take() {
             let Some(slot) = self.slots[index as usize].as_mut() else { return };
             let mut actions = std::mem::take(&mut self.actions);
+            slot.changes();
             slot.unit.handle(input, self.clock.now(), &mut actions);
             // A run that ends at once is folded in when all that the step asked for is done. There is seldom more than one.
             let mut more = Vec::new();

@@ -148,6 +148,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             (slot.definition.id, slot.definition.revision) == (definition.id, definition.revision)
         };
         if let Some(slot) = self.slots[index as usize].as_mut().filter(is_same) {
+            slot.changes();
             slot.job = Ok(job);
         }
     }

@@ -1,6 +1,7 @@
 //! A task as its worker has it: the unit, its definition, and what it takes to run it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::oneshot;
 
@@ -59,6 +60,42 @@ pub(super) struct Rare {
     pub(super) run_waiters: Vec<(RunKey, oneshot::Sender<Run>)>,
     /// Who waits until the deleted task is gone.
     pub(super) gone_waiters: Vec<oneshot::Sender<()>>,
+    /// There if somebody keeps what he was told of the task.
+    pub(super) kept: Option<Kept>,
+}
+
+/// Tells who keeps something of a task when it is not so any more, be it that the task is no more.
+#[derive(Default)]
+pub(super) struct Kept {
+    changed: Arc<AtomicBool>,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.changed.store(true, Ordering::Release);
+    }
+}
+
+/// Whether a task is as it was told: for who keeps that, so that he need not ask again while nothing happens.
+#[derive(Clone, Debug)]
+pub struct Unchanged {
+    changed: Arc<AtomicBool>,
+}
+
+impl Unchanged {
+    /// Once it says no, it says so for ever. It does before anybody hears of what has changed: whoever was answered after a change,
+    /// or was told of it by an event, finds it.
+    pub fn holds(&self) -> bool {
+        !self.changed.load(Ordering::Acquire)
+    }
+}
+
+impl Rare {
+    fn is_empty(&self) -> bool {
+        let Self { old_plugins, ended, run_waiters, gone_waiters, kept } = self;
+        let nobody_waits = run_waiters.is_empty() && gone_waiters.is_empty();
+        old_plugins.is_empty() && ended.is_empty() && nobody_waits && kept.is_none()
+    }
 }
 
 impl<J> Slot<J> {
@@ -73,6 +110,22 @@ impl<J> Slot<J> {
     /// What few tasks have, made now if it is not there.
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// Will tell whether the task is still as it is now.
+    pub(crate) fn unchanged(&mut self) -> Unchanged {
+        Unchanged { changed: Arc::clone(&self.rare().kept.get_or_insert_default().changed) }
+    }
+
+    /// Something of the task changes: to be called before anybody can hear of it. This is on the tick path, where it finds nothing but
+    /// for tasks that somebody asked for since they last did something.
+    pub(super) fn changes(&mut self) {
+        if let Some(rare) = &mut self.rare
+            && rare.kept.take().is_some()
+            && rare.is_empty()
+        {
+            self.rare = None;
+        }
     }
 
     /// Which plugin ran up to which revision.

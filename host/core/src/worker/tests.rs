@@ -42,6 +42,7 @@ impl Bench {
             wishes: mpsc::channel(MAX_WISHES).0,
             cancel_grace: Duration::from_secs(5),
             ceilings: Arc::default(),
+            answers: mpsc::unbounded_channel().0,
         };
         let runner = FakeRunner::default();
         let started = Arc::clone(&runner.started);

@@ -51,7 +51,7 @@ impl Uploads for Sink {
 fn connect() -> (DuplexStream, Sink) {
     let (_, methods) = Toy::methods();
     let sink = Sink::default();
-    let service = Service::new(methods, sink.clone(), 10);
+    let service = Service::new(methods.into(), sink.clone(), 10);
     let (ours, theirs) = duplex(64 * 1024);
     tokio::spawn(async move { service.serve(theirs, 1, CALLER, &CancellationToken::new()).await });
     (ours, sink)

@@ -40,7 +40,7 @@ async fn host() -> Host {
     let (shutdown, stopped) = oneshot::channel();
     let served = tokio::spawn(async move {
         let shutdown = async { stopped.await.expect("the test tells when to stop") };
-        listeners.serve(methods, Sink::default(), AccessPolicy::default(), shutdown).await;
+        listeners.serve(methods.into(), Sink::default(), AccessPolicy::default(), shutdown).await;
     });
     Host { tcp, unix, toy, shutdown, served, _directory: directory }
 }
@@ -213,7 +213,7 @@ async fn a_host_that_stops_answers_what_is_going_on_and_closes_everything() {
 #[tokio::test]
 async fn who_may_not_connect_is_refused_and_takes_no_place() {
     let (_, methods) = Toy::methods();
-    let gate = Arc::new(Gate::new(methods, Sink::default(), AccessPolicy::default(), MAX_CONNECTIONS));
+    let gate = Arc::new(Gate::new(methods.into(), Sink::default(), AccessPolicy::default(), MAX_CONNECTIONS));
     let stranger = Caller { uid: 4_000_000_001 };
     let mut clients = Vec::new();
     for _ in 0..MAX_REFUSALS {
@@ -234,7 +234,7 @@ async fn who_may_not_connect_is_refused_and_takes_no_place() {
 #[tokio::test(start_paused = true)]
 async fn who_may_not_connect_and_says_nothing_is_closed() {
     let (_, methods) = Toy::methods();
-    let gate = Arc::new(Gate::new(methods, Sink::default(), AccessPolicy::default(), MAX_CONNECTIONS));
+    let gate = Arc::new(Gate::new(methods.into(), Sink::default(), AccessPolicy::default(), MAX_CONNECTIONS));
     let (mut ours, theirs) = duplex(1024);
     gate.enter(theirs, Caller { uid: 4_000_000_001 });
     let before = tokio::time::Instant::now();

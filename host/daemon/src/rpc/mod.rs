@@ -5,6 +5,7 @@
 
 pub(crate) mod convert;
 pub(crate) mod errors;
+mod gets;
 mod host;
 mod key_values;
 mod plugins;
@@ -22,8 +23,10 @@ use jsonrpsee::{Extensions, Methods, RpcModule};
 use taskhost_api::{ErrorCode, HostApiServer, KeyValueApiServer, PluginApiServer, TaskUnitApiServer};
 use taskhost_core::key_value::KeyValue;
 
+use self::gets::Gets;
 use crate::Host;
 use crate::access::Caller;
+use crate::stream::Served;
 use crate::upload::PluginUploads;
 
 /// What every handler has at hand. Cheap to clone.
@@ -43,7 +46,13 @@ pub(crate) struct About {
 }
 
 impl Rpc {
-    /// Every method that the host serves.
+    /// What the host serves.
+    pub(crate) fn into_served(self) -> Result<Served, RegisterMethodError> {
+        let tasks = Arc::new(Gets::new(self.host.clone()));
+        Ok(Served { methods: self.into_methods()?, tasks: Some(tasks) })
+    }
+
+    /// Every method of it.
     pub(crate) fn into_methods(self) -> Result<Methods, RegisterMethodError> {
         let mut methods = RpcModule::new(());
         methods.merge(TaskUnitApiServer::into_rpc(self.clone()))?;

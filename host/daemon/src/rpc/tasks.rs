@@ -1,7 +1,5 @@
 //! `TaskUnit.*`.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use jsonrpsee::core::{RpcResult, SubscriptionResult, async_trait};
 use jsonrpsee::types::ErrorObjectOwned;
@@ -26,7 +24,7 @@ use taskhost_core::supervisor::{self, ListQuery, NextQuery, RunsFilter, TaskErro
 use taskhost_core::time::Time;
 
 use super::errors::to_rpc;
-use super::{Rpc, caller, convert, invalid_params, watch};
+use super::{Rpc, caller, convert, gets, invalid_params, watch};
 use crate::access::Caller;
 use crate::upload::decode_base64;
 
@@ -92,11 +90,8 @@ impl TaskUnitApiServer for Rpc {
     }
 
     async fn get(&self, request: GetRequest) -> RpcResult<Task> {
-        let mut view = self.host.get(&request.name).await.map_err(to_rpc)?;
-        if request.effective {
-            view.spec = Arc::new(self.host.ceilings().effective(&view.spec));
-        }
-        Ok(convert::task(view, request.effective))
+        let view = self.host.get(&request.name).await.map_err(to_rpc)?;
+        Ok(gets::task(&self.host, view, request.effective))
     }
 
     async fn list(&self, request: ListRequest) -> RpcResult<TaskList> {

@@ -8,9 +8,11 @@ use jsonrpsee::core::EmptyServerParams;
 use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::{Value, json};
 use sha2::Digest;
-use taskhost_api::{ErrorCode, openrpc};
+use taskhost_api::{ErrorCode, GetRequest, openrpc};
 
+use super::gets::Gets;
 use super::*;
+use crate::stream::Tasks;
 use crate::testing::TestHost;
 
 /// A preview-1 command that does nothing.
@@ -59,6 +61,15 @@ impl Api {
     }
 }
 
+/// The answer to one call of those that get tasks together.
+async fn got(gets: &Gets, name: &str, effective: bool) -> Result<Arc<str>, ErrorObjectOwned> {
+    let mut parts = gets.get(vec![GetRequest { name: name.to_owned(), effective }]);
+    assert_eq!(parts.len(), 1, "one call has one answer");
+    let (at, answer) = parts.remove(0).await.remove(0);
+    assert_eq!(at, 0);
+    answer
+}
+
 fn sha256_of(text: &str) -> String {
     taskhost_core::plugin::Sha256(sha2::Sha256::digest(text).into()).to_string()
 }
@@ -93,6 +104,54 @@ async fn a_plain_name_is_answered_with_true_and_a_definition_with_the_task() {
     assert_eq!(api.call("TaskUnit.Delete", gone).await.expect("no error"), json!({ "deleted": false }));
     let (code, message) = api.refused("TaskUnit.Delete", json!("a")).await;
     assert_eq!((code, message.as_str()), (ErrorCode::TaskNotFound, "no task is named `a`"));
+    api.test.stop().await;
+}
+
+#[tokio::test]
+async fn a_kept_answer_is_told_until_its_task_changes_and_never_after() {
+    let api = Api::start().await;
+    let gets = Gets::new(api.test.host.clone());
+    let spec = json!({ "name": "a", "schedules": [{ "every": "1h" }] });
+    for (method, parameter) in [
+        ("TaskUnit.Add", spec.clone()),
+        ("TaskUnit.Edit", json!({ "name": "a", "timeout": "5s" })),
+        ("TaskUnit.Pause", json!({ "name": "a", "note": "why" })),
+        ("TaskUnit.Resume", json!({ "name": "a" })),
+        ("TaskUnit.Run", json!({ "name": "a", "wait": true })),
+        ("TaskUnit.Delete", json!("a")),
+        ("TaskUnit.Add", spec),
+    ] {
+        api.call(method, parameter).await.expect(method);
+        let first = got(&gets, "a", false).await;
+        let by_itself = api.call("TaskUnit.Get", json!("a")).await;
+        match (first, by_itself) {
+            (Ok(first), Ok(by_itself)) => {
+                assert_eq!(serde_json::from_str::<Value>(&first).expect("JSON"), by_itself, "after {method}");
+                let again = got(&gets, "a", false).await.expect("it is there");
+                assert!(Arc::ptr_eq(&first, &again), "it is kept after {method}");
+                let effective = got(&gets, "a", true).await.expect("it is there");
+                assert_ne!(first, effective, "what is kept is as it was defined");
+            }
+            (first, by_itself) => {
+                assert_eq!(method, "TaskUnit.Delete");
+                assert_eq!(first.expect_err("it is gone"), by_itself.expect_err("it is gone"));
+            }
+        }
+    }
+    api.test.stop().await;
+}
+
+#[tokio::test]
+async fn a_long_answer_is_not_kept() {
+    let api = Api::start().await;
+    let gets = Gets::new(api.test.host.clone());
+    let args = ["x".repeat(3000)];
+    api.call("TaskUnit.Add", json!({ "name": "a", "args": args, "schedules": [{ "every": "1h" }] }))
+        .await
+        .expect("added");
+    let [first, again] =
+        [got(&gets, "a", false).await, got(&gets, "a", false).await].map(|got| got.expect("it is there"));
+    assert!(first == again && !Arc::ptr_eq(&first, &again));
     api.test.stop().await;
 }
 

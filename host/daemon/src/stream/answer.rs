@@ -62,19 +62,36 @@ pub(crate) fn parse(answer: &RawValue) -> Result<Box<RawValue>, ErrorObjectOwned
 
 /// One answer, without a newline.
 pub(super) fn write(dialect: Dialect, id: &RawValue, outcome: &Outcome) -> String {
+    let error = match outcome {
+        Ok(success) => {
+            let mut text = String::with_capacity(room(id, success.result()));
+            write_result(&mut text, dialect, id, success.result());
+            return text;
+        }
+        Err(error) => error,
+    };
     let id = id.get();
-    match (dialect, outcome) {
-        (Dialect::V1, Ok(success)) => {
-            [r#"{"id":"#, id, r#","result":"#, success.result(), r#","error":null}"#].concat()
-        }
-        (Dialect::V2, Ok(success)) => {
-            [r#"{"jsonrpc":"2.0","id":"#, id, r#","result":"#, success.result(), "}"].concat()
-        }
-        (Dialect::V1, Err(error)) => {
-            [r#"{"id":"#, id, r#","result":null,"error":"#, &json(&as_text(error)), "}"].concat()
-        }
-        (Dialect::V2, Err(error)) => [r#"{"jsonrpc":"2.0","id":"#, id, r#","error":"#, &json(error), "}"].concat(),
+    match dialect {
+        Dialect::V1 => [r#"{"id":"#, id, r#","result":null,"error":"#, &json(&as_text(error)), "}"].concat(),
+        Dialect::V2 => [r#"{"jsonrpc":"2.0","id":"#, id, r#","error":"#, &json(error), "}"].concat(),
     }
+}
+
+/// The same for a result, behind what is written already.
+pub(super) fn write_result(text: &mut String, dialect: Dialect, id: &RawValue, result: &str) {
+    let (before_id, after_result) = match dialect {
+        Dialect::V1 => (r#"{"id":"#, r#","error":null}"#),
+        Dialect::V2 => (r#"{"jsonrpc":"2.0","id":"#, "}"),
+    };
+    for piece in [before_id, id.get(), r#","result":"#, result, after_result] {
+        text.push_str(piece);
+    }
+}
+
+/// How many bytes an answer has at most.
+pub(super) fn room(id: &RawValue, result: &str) -> usize {
+    const AROUND: usize = r#"{"jsonrpc":"2.0","id":,"result":}"#.len();
+    AROUND + id.get().len() + result.len()
 }
 
 fn json(value: &impl Serialize) -> String {

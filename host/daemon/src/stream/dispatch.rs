@@ -11,8 +11,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jsonrpsee::core::id_providers::RandomIntegerIdProvider;
 use jsonrpsee::server::{
-    BoundedSubscriptions, ConnectionId, Extensions, MethodCallback, MethodResponse, MethodSink, Methods,
-    SubscriptionState,
+    BoundedSubscriptions, ConnectionId, Extensions, MethodCallback, MethodResponse, MethodSink, SubscriptionState,
 };
 use jsonrpsee::types::{ErrorObjectOwned, Id, Params};
 use serde_json::value::RawValue;
@@ -20,6 +19,7 @@ use taskhost_api::ErrorCode;
 use tokio::sync::mpsc;
 
 use super::answer::{self, Outcome};
+use super::gets::{Answers, Gets, Served};
 use super::message::{self, Call, Message, Request};
 use crate::access::Caller;
 use crate::normalise;
@@ -38,63 +38,107 @@ const STAND_IN_ID: Id<'static> = Id::Number(0);
 
 /// Answers the calls of one connection, or of one HTTP request.
 pub(crate) struct Dispatcher {
-    methods: Methods,
+    served: Served,
     connection: ConnectionId,
     extensions: Extensions,
     /// `None` where nothing can be sent but one answer.
     subscriptions: Option<BoundedSubscriptions>,
 }
 
-/// What became of a message: its answer, if it has one, and the events that follow it, if it was a subscription.
+/// What became of messages: their answers, if they have some, and the events that follow, if it was a subscription.
 pub(super) struct Answered {
     pub(super) answer: Option<String>,
     pub(super) events: Option<Events>,
+    pub(super) messages: usize,
+    /// How many bytes they had.
+    pub(super) message_bytes: usize,
 }
 
 impl Dispatcher {
-    pub(super) fn for_connection(methods: Methods, connection: u32, caller: Caller) -> Self {
+    pub(super) fn for_connection(served: Served, connection: u32, caller: Caller) -> Self {
         let subscriptions = Some(BoundedSubscriptions::new(MAX_SUBSCRIPTIONS));
-        Self::new(methods, connection, caller, subscriptions)
+        Self::new(served, connection, caller, subscriptions)
     }
 
-    pub(crate) fn for_one_answer(methods: Methods, connection: u32, caller: Caller) -> Self {
-        Self::new(methods, connection, caller, None)
+    pub(crate) fn for_one_answer(served: Served, connection: u32, caller: Caller) -> Self {
+        Self::new(served, connection, caller, None)
     }
 
-    fn new(methods: Methods, connection: u32, caller: Caller, subscriptions: Option<BoundedSubscriptions>) -> Self {
+    fn new(served: Served, connection: u32, caller: Caller, subscriptions: Option<BoundedSubscriptions>) -> Self {
         let connection = ConnectionId::from(connection);
         let mut extensions = Extensions::new();
         extensions.insert(caller);
-        Self { methods, connection, extensions, subscriptions }
+        Self { served, connection, extensions, subscriptions }
     }
 
     /// Answers one message where nothing can follow its answer; `None` if it has none.
     pub(crate) async fn answer(&self, message: &[u8]) -> Option<String> {
         match message::parse(message) {
-            Message::Single(request) => self.single(request, Within::Message).await.answer,
+            Message::Single(request) => match self.get_alone(&request) {
+                Some(got) => Some(got.await.text),
+                None => self.single(request, Within::Message).await.0,
+            },
             Message::Batch(requests) => self.batch(requests).await,
             Message::Invalid(error) | Message::Unreadable(error) => Some(without_id(error)),
         }
     }
 
-    /// What comes of one message. An error if it is no JSON: then nobody knows where the next message begins.
+    fn get_alone(&self, request: &Request<'_>) -> Option<BoxFuture<'static, Answers>> {
+        let tasks = self.served.tasks.as_deref()?;
+        let mut gets = Gets::default();
+        // One call has one answer.
+        if gets.take(request, 0) { gets.begin(tasks).pop() } else { None }
+    }
+
+    /// What comes of one message; `None` if it is left to be done with `gets`, which came before it. An error if it is no JSON:
+    /// then nobody knows where the next message begins.
     ///
     /// The method is called when the future is first polled.
-    pub(super) fn dispatch(self: Arc<Self>, message: &[u8]) -> Result<BoxFuture<'static, Answered>, ErrorObjectOwned> {
-        let only = |answer| Answered { answer, events: None };
-        Ok(match message::parse(message) {
-            Message::Single(request) => async move { self.single(request, Within::Message).await }.boxed(),
-            Message::Batch(requests) => async move { only(self.batch(requests).await) }.boxed(),
-            Message::Invalid(error) => ready(only(Some(without_id(error)))).boxed(),
+    pub(super) fn dispatch(
+        self: &Arc<Self>,
+        message: &[u8],
+        gets: &mut Gets,
+    ) -> Result<Option<BoxFuture<'static, Answered>>, ErrorObjectOwned> {
+        let message_bytes = message.len();
+        let answered = move |(answer, events)| Answered { answer, events, messages: 1, message_bytes };
+        let this = Arc::clone(self);
+        Ok(Some(match message::parse(message) {
+            Message::Single(request) if self.served.tasks.is_some() && gets.take(&request, message_bytes) => {
+                return Ok(None);
+            }
+            Message::Single(request) => {
+                let request = request.into_owned();
+                async move { answered(this.single(request, Within::Message).await) }.boxed()
+            }
+            Message::Batch(requests) => {
+                let requests = requests.into_iter().map(Request::into_owned).collect();
+                async move { answered((this.batch(requests).await, None)) }.boxed()
+            }
+            Message::Invalid(error) => ready(answered((Some(without_id(error)), None))).boxed(),
             Message::Unreadable(error) => return Err(error),
-        })
+        }))
+    }
+
+    /// What comes of calls that were put together, in parts.
+    pub(super) fn get(&self, gets: Gets) -> impl Iterator<Item = BoxFuture<'static, Answered>> {
+        let parts = match self.served.tasks.as_deref() {
+            Some(tasks) if !gets.is_empty() => gets.begin(tasks),
+            _ => Vec::new(),
+        };
+        let answered = |Answers { calls, message_bytes, text }| Answered {
+            answer: Some(text),
+            events: None,
+            messages: calls,
+            message_bytes,
+        };
+        parts.into_iter().map(move |part| part.map(answered).boxed())
     }
 
     /// One after the other, so that a batch may build on its own beginning. Pipelined messages run side by side.
-    async fn batch(&self, requests: Vec<Request>) -> Option<String> {
+    async fn batch(&self, requests: Vec<Request<'_>>) -> Option<String> {
         let mut text = String::from("[");
         for request in requests {
-            let Some(answer) = self.single(request, Within::Batch).await.answer else { continue };
+            let (Some(answer), _) = self.single(request, Within::Batch).await else { continue };
             if text.len() > 1 {
                 text.push(',');
             }
@@ -113,17 +157,18 @@ impl Dispatcher {
         Some(text)
     }
 
-    async fn single(&self, request: Request, within: Within) -> Answered {
+    /// The answer to one request, if it has one, and the events that follow it.
+    async fn single(&self, request: Request<'_>, within: Within) -> (Option<String>, Option<Events>) {
         let Request { dialect, id, call } = request;
         let (outcome, events) = match call {
             Ok(call) => self.call(call, id.is_some(), within).await,
             Err(error) => (Err(error), None),
         };
-        Answered { answer: id.map(|id| answer::write(dialect, &id, &outcome)), events }
+        (id.map(|id| answer::write(dialect, &id, &outcome)), events)
     }
 
-    async fn call(&self, call: Call, answered: bool, within: Within) -> (Outcome, Option<Events>) {
-        let Some((_, method)) = self.methods.method_with_name(&call.method) else {
+    async fn call(&self, call: Call<'_>, answered: bool, within: Within) -> (Outcome, Option<Events>) {
+        let Some((_, method)) = self.served.methods.method_with_name(&call.method) else {
             return (Err(normalise::unknown_method(&call.method)), None);
         };
         let params = match normalise::parameters(call.params.as_deref()) {

@@ -21,10 +21,10 @@ pub(super) enum Dialect {
 }
 
 /// One value of the stream.
-pub(super) enum Message {
-    Single(Request),
+pub(super) enum Message<'a> {
+    Single(Request<'a>),
     /// At least one, at most [`MAX_BATCH_CALLS`].
-    Batch(Vec<Request>),
+    Batch(Vec<Request<'a>>),
     /// Not even that; the answer has no id.
     Invalid(ErrorObjectOwned),
     /// No JSON: nobody knows where the next value begins.
@@ -32,20 +32,20 @@ pub(super) enum Message {
 }
 
 /// A request that can be answered: to be called, or known to be wrong.
-pub(super) struct Request {
+pub(super) struct Request<'a> {
     pub(super) dialect: Dialect,
     /// As it was sent; `None` for a notification.
-    pub(super) id: Option<Box<RawValue>>,
-    pub(super) call: Result<Call, ErrorObjectOwned>,
+    pub(super) id: Option<Cow<'a, RawValue>>,
+    pub(super) call: Result<Call<'a>, ErrorObjectOwned>,
 }
 
-pub(super) struct Call {
-    pub(super) method: String,
-    pub(super) params: Option<Box<RawValue>>,
+pub(super) struct Call<'a> {
+    pub(super) method: Cow<'a, str>,
+    pub(super) params: Option<Cow<'a, RawValue>>,
 }
 
 /// Reads one value.
-pub(super) fn parse(frame: &[u8]) -> Message {
+pub(super) fn parse(frame: &[u8]) -> Message<'_> {
     let text = match std::str::from_utf8(frame) {
         Ok(text) => text.trim_ascii(),
         Err(error) => return Message::Unreadable(unreadable(&error)),
@@ -93,7 +93,7 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 /// Reads one request. An error is text that is no JSON; JSON that is no request is told in the answer.
-fn request(text: &str) -> serde_json::Result<Request> {
+fn request(text: &str) -> serde_json::Result<Request<'_>> {
     // An element of a batch, and JSON for sure. serde would take an array for the members in their order.
     if text.starts_with('[') {
         return Ok(Request::refused(invalid("a request is an object")));
@@ -116,11 +116,11 @@ fn request(text: &str) -> serde_json::Result<Request> {
         (Dialect::V2, Some(id)) if id.get().starts_with(['{', '[', 't', 'f']) => {
             return Ok(Request::refused(invalid("`id` is a string, a number or null")));
         }
-        (_, id) => id.map(ToOwned::to_owned),
+        (_, id) => id.map(Cow::Borrowed),
     };
     let method = members.method.map(|method| serde_json::from_str::<Cow<'_, str>>(method.get()));
     let call = match method {
-        Some(Ok(method)) => Call { method: method.into_owned(), params: members.params.map(ToOwned::to_owned) },
+        Some(Ok(method)) => Call { method, params: members.params.map(Cow::Borrowed) },
         // What is no request is no notification either, and is answered: in 2.0, as nothing says that it is 1.0.
         Some(Err(_)) | None => {
             let error = invalid("`method` is the name of a method, as a string");
@@ -130,15 +130,27 @@ fn request(text: &str) -> serde_json::Result<Request> {
     Ok(Request { dialect, id, call: Ok(call) })
 }
 
-impl Request {
+impl Request<'_> {
     /// A request of which not even the id can be known.
     pub(super) fn refused(error: ErrorObjectOwned) -> Self {
         Self { dialect: Dialect::V2, id: Some(null()), call: Err(error) }
     }
+
+    /// The same, apart from the message that it was read from.
+    pub(super) fn into_owned(self) -> Request<'static> {
+        let owned = |raw: Option<Cow<'_, RawValue>>| raw.map(|raw| Cow::Owned(raw.into_owned()));
+        Request {
+            dialect: self.dialect,
+            id: owned(self.id),
+            call: self
+                .call
+                .map(|Call { method, params }| Call { method: Cow::Owned(method.into_owned()), params: owned(params) }),
+        }
+    }
 }
 
-fn null() -> Box<RawValue> {
-    RawValue::NULL.to_owned()
+fn null<'a>() -> Cow<'a, RawValue> {
+    Cow::Borrowed(RawValue::NULL)
 }
 
 fn invalid(why: &str) -> ErrorObjectOwned {

@@ -50,14 +50,14 @@ struct Client {
 
 impl Client {
     fn connect() -> Self {
-        let (toy, methods) = Toy::methods();
+        let (toy, served) = Toy::served();
         let (ours, theirs) = duplex(PIPE_BYTES);
         let (reader, writer) = split(ours);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let writes = Arc::<AtomicUsize>::default();
         let socket = Counted { socket: theirs, writes: Arc::clone(&writes) };
-        let served = tokio::spawn(async move { serve(socket, methods, 1, CALLER, &stopped).await });
+        let served = tokio::spawn(async move { serve(socket, served, 1, CALLER, &stopped).await });
         Self { reader: BufReader::new(reader), writer, toy, writes, stop, served }
     }
 
@@ -107,6 +107,85 @@ async fn a_call_of_gos_net_rpc_is_answered_as_go_does() {
     client.send("{\"method\":\"fail\",\"params\":[\"x\"],\"id\":1}\n").await;
     let error = r#"{"id":1,"result":null,"error":"no task `x` (`taskctl list` shows them)"}"#;
     assert_eq!(client.line().await.as_deref(), Some(error));
+}
+
+fn get(id: impl std::fmt::Display, params: &str) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"TaskUnit.Get","params":{params}}}"#)
+}
+
+#[tokio::test]
+async fn tasks_that_are_asked_for_together_are_got_together_and_answered_each_with_its_own_id() {
+    let mut client = Client::connect();
+    let gets = [
+        get(1, r#""a""#),
+        get("\"two\"", r#"{"name":"b"}"#),
+        r#"{"method":"TaskUnit.Get","params":["c"],"id":3}"#.to_owned(),
+        get(4, r#"[{"name":"none"}]"#),
+        get(5, r#""e""#),
+    ];
+    client.send(&gets.concat()).await;
+    for answer in [
+        r#"{"jsonrpc":"2.0","id":1,"result":"a"}"#,
+        r#"{"jsonrpc":"2.0","id":"two","result":"b"}"#,
+        r#"{"id":3,"result":"c","error":null}"#,
+        r#"{"jsonrpc":"2.0","id":4,"error":{"code":1404,"message":"no task `none`","data":{"name":"task_not_found"}}}"#,
+        r#"{"jsonrpc":"2.0","id":5,"result":"e"}"#,
+    ] {
+        assert_eq!(client.line().await.as_deref(), Some(answer));
+    }
+    assert_eq!(client.toy.begun(), [json!(["a", "b", "c", "none", "e"])]);
+}
+
+#[tokio::test]
+async fn a_task_that_is_known_later_holds_up_no_other() {
+    let mut client = Client::connect();
+    client.send(&[get(1, r#""slow""#), get(2, r#""quick""#)].concat()).await;
+    assert_eq!(client.next().await["id"], 2);
+    client.toy.go_on.add_permits(1);
+    assert_eq!(client.next().await["id"], 1);
+}
+
+#[tokio::test]
+async fn tasks_are_asked_for_in_their_turn_among_other_calls() {
+    let mut client = Client::connect();
+    let note = |text: &str| format!(r#"{{"jsonrpc":"2.0","id":0,"method":"note","params":[{text:?}]}}"#);
+    let calls = [get(1, r#""a""#), get(2, r#""b""#), note("then"), get(3, r#""c""#), note("last"), get(4, r#""d""#)];
+    client.send(&calls.concat()).await;
+    for _ in &calls {
+        client.next().await;
+    }
+    let begun = [json!(["a", "b"]), json!("then"), json!(["c"]), json!("last"), json!(["d"])];
+    assert_eq!(client.toy.begun(), begun);
+}
+
+#[tokio::test]
+async fn a_call_to_get_a_task_that_does_not_read_well_is_its_methods() {
+    let mut client = Client::connect();
+    let answer = client.ask(&get(1, r#"{"nome":"a"}"#)).await;
+    assert_eq!(answer["error"]["data"]["name"], "invalid_params", "{answer}");
+    let answer = client.ask(&get(2, r#"["a","b"]"#)).await;
+    assert_eq!(answer["error"]["message"], "invalid params: a method takes one parameter, and 2 were sent");
+    // One in a batch has no company either, and one without an id no answer.
+    let answer = client.ask(&format!("[{}]", get(3, r#""a""#))).await;
+    assert_eq!(answer[0]["result"], "a got alone");
+    client.send(r#"{"jsonrpc":"2.0","method":"TaskUnit.Get","params":"a"}"#).await;
+    assert_eq!(client.ask(&get(4, r#""b""#)).await["id"], 4);
+    assert_eq!(client.toy.begun(), [json!(["b"])]);
+}
+
+#[tokio::test]
+async fn tasks_that_are_asked_for_together_count_each_to_what_may_be_going_on() {
+    let mut client = Client::connect();
+    let gets: String = (0..2 * MAX_MESSAGES_IN_FLIGHT).map(|id| get(id, r#""slow""#)).collect();
+    client.send(&gets).await;
+    for round in 0..2 {
+        client.toy.go_on.add_permits(1);
+        for id in 0..MAX_MESSAGES_IN_FLIGHT {
+            assert_eq!(client.next().await["id"], round * MAX_MESSAGES_IN_FLIGHT + id);
+        }
+        let most = client.toy.begun().iter().map(|names| names.as_array().map_or(0, Vec::len)).max();
+        assert!(most <= Some(MAX_MESSAGES_IN_FLIGHT), "{most:?}");
+    }
 }
 
 #[tokio::test]
