@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -93,12 +94,21 @@ pub(crate) fn over_unix(mut socket: UnixStream, calls: &Calls, in_flight: usize)
     Ok(began.elapsed())
 }
 
-/// Posts this call `times` times on each of so many connections that are kept; answers how long that took. Blocking.
-pub(crate) fn over_http(address: SocketAddr, call: &str, connections: usize, times: usize) -> anyhow::Result<Duration> {
-    let post = format!(
-        "POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{call}",
-        call.len()
-    );
+/// Posts `times` of these calls on each of so many connections that are kept, each beginning at another place among them; answers how
+/// long that took. Blocking.
+pub(crate) fn over_http(
+    address: SocketAddr,
+    calls: &[String],
+    connections: usize,
+    times: usize,
+) -> anyhow::Result<Duration> {
+    let post = |call: &String| {
+        let length = call.len();
+        let head =
+            format!("POST / HTTP/1.1\r\nHost: {address}\r\nContent-Type: application/json\r\nContent-Length: {length}");
+        format!("{head}\r\n\r\n{call}")
+    };
+    let posts: Arc<[String]> = calls.iter().map(post).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut sockets = Vec::new();
@@ -106,16 +116,17 @@ pub(crate) fn over_http(address: SocketAddr, call: &str, connections: usize, tim
             let mut socket = TcpStream::connect(address).await.context("failed to connect")?;
             socket.set_nodelay(true)?;
             // So that everything about a new connection is over.
-            post_once(&mut socket, post.as_bytes(), &mut Vec::new()).await?;
+            post_once(&mut socket, posts[0].as_bytes(), &mut Vec::new()).await?;
             sockets.push(socket);
         }
         let began = Instant::now();
         let mut working = JoinSet::new();
-        for mut socket in sockets {
-            let post = post.clone();
+        for (number, mut socket) in sockets.into_iter().enumerate() {
+            let posts = Arc::clone(&posts);
             working.spawn(async move {
                 let mut answer = Vec::with_capacity(READ_BYTES);
-                for _ in 0..times {
+                let first = number * posts.len() / connections;
+                for post in posts.iter().cycle().skip(first).take(times) {
                     post_once(&mut socket, post.as_bytes(), &mut answer).await?;
                 }
                 anyhow::Ok(())
