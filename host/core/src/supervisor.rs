@@ -45,7 +45,7 @@ use crate::spec::{Ceilings, Limit, Overlap, TaskSpec};
 use crate::unit::Outage;
 pub use crate::worker::Unchanged;
 use crate::worker::{
-    Answer, Command, Known, MAX_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Slot, Wish, Worker,
+    Answer, Command, Known, MAX_WAITING_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Slot, Wish, Worker,
 };
 
 /// How long runs that were stopped hard may take to end before the host goes without them.
@@ -601,7 +601,8 @@ async fn pass_on(mut answered: mpsc::UnboundedReceiver<Vec<Answer>>) {
 async fn to_its_end<T: Send + 'static>(
     change: impl Future<Output = Result<T, TaskError>> + Send + 'static,
 ) -> Result<T, TaskError> {
-    match tokio::spawn(change).await {
+    // In a box: what is spawned is aligned to cache lines, which the allocator finds room for slowly where it is large.
+    match tokio::spawn(Box::pin(change)).await {
         Ok(done) => done,
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
         // Nothing aborts it but the runtime's own end.
@@ -622,8 +623,8 @@ fn spawn_worker<E: Engine, C: Clock>(
     engine: &Arc<E>,
     clock: &C,
     shared: &Shared,
-) -> (mpsc::Sender<Command<E::Runner, C>>, JoinHandle<()>) {
-    let (sender, commands) = mpsc::channel(MAX_COMMANDS);
+) -> (mpsc::Sender<Vec<Command<E::Runner, C>>>, JoinHandle<()>) {
+    let (sender, commands) = mpsc::channel(MAX_WAITING_COMMANDS);
     let (engine, clock, shared) = (Arc::clone(engine), clock.clone(), shared.clone());
     let work = move || {
         // The default event interval of 61 gave honest tasks 64 ms of lateness beside one spinner.

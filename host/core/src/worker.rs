@@ -58,8 +58,8 @@ const CLAIM_PATIENCE: Duration = Duration::from_millis(5);
 /// By how much the clock may go back unnoticed: what keeps clocks in step moves them by less.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
 
-/// How many commands wait for a worker.
-pub(crate) const MAX_COMMANDS: usize = 1024;
+/// How many pieces of commands wait for a worker.
+pub(crate) const MAX_WAITING_COMMANDS: usize = 64;
 
 /// How long commands are obeyed one after the other before the worker looks what is due.
 const COMMAND_PATIENCE: Duration = Duration::from_micros(100);
@@ -199,7 +199,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     }
 
     /// Works until told to quit, or until nobody can tell any more.
-    pub(crate) async fn work(mut self, mut commands: mpsc::Receiver<Command<R, C>>) {
+    pub(crate) async fn work(mut self, mut commands: mpsc::Receiver<Vec<Command<R, C>>>) {
         let mut record = tokio::time::interval(RECORD_INTERVAL);
         record.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut gather = tokio::time::interval(GATHER_INTERVAL);
@@ -220,8 +220,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 }
             };
             tokio::select! {
-                command = commands.recv() => match command {
-                    Some(command) => self.obey(command, &mut commands),
+                sent = commands.recv() => match sent {
+                    Some(sent) => self.obey(sent, &mut commands),
                     None => self.quit = true,
                 },
                 Some((slot, key, began, report)) = self.in_flight.next() => self.finish(slot, key, began, report),
@@ -244,11 +244,11 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     }
 
     /// Does what others want, and what they have sent meanwhile: not for long, as something may come due. All are answered together.
-    fn obey(&mut self, command: Command<R, C>, commands: &mut mpsc::Receiver<Command<R, C>>) {
+    fn obey(&mut self, sent: Vec<Command<R, C>>, commands: &mut mpsc::Receiver<Vec<Command<R, C>>>) {
         let began = std::time::Instant::now();
-        let mut next = Some(command);
-        while let Some(command) = next {
-            command(self);
+        let mut next = Some(sent);
+        while let Some(sent) = next {
+            sent.into_iter().for_each(|command| command(self));
             next = if !self.quit && began.elapsed() < COMMAND_PATIENCE { commands.try_recv().ok() } else { None };
         }
         if !self.answers.is_empty() {

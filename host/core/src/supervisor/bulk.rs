@@ -130,7 +130,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let mut ready = Vec::new();
         let mut applied = Vec::new();
         for (task, spec) in specs {
-            let new = Some(Arc::new(spec.clone()));
+            let spec = Arc::new(spec);
+            let new = Some(Arc::clone(&spec));
             let before = old.remove(&task);
             let old = before.as_ref().map(|before| Arc::clone(&before.spec));
             let change = match before {
@@ -173,7 +174,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         match action {
             BulkAction::Edit(patch) => {
                 let spec = TaskSpec::clone(&old.spec).patched(SpecPatch::clone(patch), &self.inner.zone)?;
-                self.ready_edit(old, spec, by).await
+                self.ready_edit(old, Arc::new(spec), by).await
             }
             BulkAction::Pause { note, until } => {
                 let pause = self.new_pause(note.clone(), until.as_deref(), by)?;

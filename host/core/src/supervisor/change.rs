@@ -75,7 +75,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         replace: bool,
         by: Actor,
     ) -> Result<TaskView, TaskError> {
-        let spec = self.new_spec(name, patch)?;
+        let spec = Arc::new(self.new_spec(name, patch)?);
         let this = self.clone();
         to_its_end(async move {
             let name = spec.name.clone();
@@ -112,7 +112,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
                 return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
             }
-            let spec = TaskSpec::clone(&old.spec).patched(patch, &this.inner.zone)?;
+            let spec = Arc::new(TaskSpec::clone(&old.spec).patched(patch, &this.inner.zone)?);
             let ready = this.ready_edit(old, spec, by).await?;
             this.make_one(&name, ready, by).await
         })
@@ -236,7 +236,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// Checks and prepares a new task. Its name's turn has come, and is free.
     pub(super) async fn ready_add(
         &self,
-        spec: TaskSpec,
+        spec: Arc<TaskSpec>,
         due_at_once: bool,
         by: Actor,
     ) -> Result<Ready<Job<E>>, TaskError> {
@@ -244,7 +244,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if !due_at_once {
             refuse_if_never_due(&spec, added_at, added_at)?;
         }
-        let spec = Arc::new(spec);
         self.check_may_have(&spec, None, by).await?;
         let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
         let definition = Definition { id: new_task_id(), revision: 1, spec, added_at, due_at_once, paused: None };
@@ -274,17 +273,16 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     pub(super) async fn ready_edit(
         &self,
         old: Definition,
-        spec: TaskSpec,
+        spec: Arc<TaskSpec>,
         by: Actor,
     ) -> Result<Option<Ready<Job<E>>>, TaskError> {
-        if *old.spec == spec {
+        if old.spec == spec {
             return Ok(None);
         }
         let timing = |spec: &TaskSpec| (spec.schedules().to_vec(), spec.starts_at, spec.expires_at);
         if timing(&old.spec) != timing(&spec) {
             refuse_if_never_due(&spec, old.added_at, self.inner.clock.now())?;
         }
-        let spec = Arc::new(spec);
         self.check_may_have(&spec, Some(&old.spec), by).await?;
         let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
         let definition = Definition { revision: old.revision + 1, spec, ..old };

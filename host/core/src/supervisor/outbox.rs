@@ -7,9 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::mpsc;
 
+/// How much is handed over in one piece at most. Less, and a worker that was woken for the first of many would be done with it, and
+/// asleep again, before the next one is there; more, and what comes due would have to wait.
+pub(crate) const MAX_SENT_TOGETHER: usize = 32;
+
 /// The sending side of a worker's queue. Everything goes in the order in which it was sent.
 pub(super) struct Outbox<T> {
-    queue: mpsc::Sender<T>,
+    queue: mpsc::Sender<Vec<T>>,
     waiting: Mutex<Waiting<T>>,
 }
 
@@ -21,7 +25,7 @@ struct Waiting<T> {
 }
 
 impl<T: Send + 'static> Outbox<T> {
-    pub(super) fn new(queue: mpsc::Sender<T>) -> Arc<Self> {
+    pub(super) fn new(queue: mpsc::Sender<Vec<T>>) -> Arc<Self> {
         let waiting = Waiting { sent: Vec::new(), is_posted: false };
         Arc::new(Self { queue, waiting: Mutex::new(waiting) })
     }
@@ -37,9 +41,11 @@ impl<T: Send + 'static> Outbox<T> {
 
     async fn post(self: Arc<Self>) {
         while let Some(sent) = self.take() {
-            for sent in sent {
+            let mut sent = sent.into_iter();
+            while !sent.as_slice().is_empty() {
+                let together = sent.by_ref().take(MAX_SENT_TOGETHER).collect();
                 // Whoever waits for an answer learns that there will be none.
-                drop(self.queue.send(sent).await);
+                drop(self.queue.send(together).await);
             }
         }
     }
@@ -64,9 +70,10 @@ mod tests {
         for round in 0..3 {
             (0..100).for_each(|number| outbox.send(100 * round + number));
             assert!(received.is_empty(), "nobody is woken before all is there");
-            let mut got = Vec::new();
-            assert_eq!(received.recv_many(&mut got, 1000).await, 100);
-            assert_eq!(got, (100 * round..100 * (round + 1)).collect::<Vec<_>>());
+            let mut got: Vec<Vec<usize>> = Vec::new();
+            received.recv_many(&mut got, 1000).await;
+            assert_eq!(got.iter().map(Vec::len).collect::<Vec<_>>(), [32, 32, 32, 4], "and for few of many pieces");
+            assert_eq!(got.concat(), (100 * round..100 * (round + 1)).collect::<Vec<_>>());
         }
     }
 
@@ -78,9 +85,11 @@ mod tests {
             outbox.send(number);
             tokio::task::yield_now().await;
         }
-        for number in 0..100 {
-            assert_eq!(received.recv().await, Some(number));
+        let mut got = Vec::new();
+        while got.len() < 100 {
+            got.extend(received.recv().await.expect("more is on the way"));
         }
+        assert_eq!(got, (0..100).collect::<Vec<_>>());
     }
 
     #[tokio::test]

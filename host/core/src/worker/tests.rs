@@ -13,7 +13,7 @@ type TestWorker = Worker<FakeRunner, TestClock>;
 
 /// A worker that works beside the test, on tokio's paused clock.
 struct Bench {
-    commands: mpsc::Sender<Command<FakeRunner, TestClock>>,
+    commands: mpsc::Sender<Vec<Command<FakeRunner, TestClock>>>,
     started: Arc<Mutex<Vec<RunId>>>,
     states: mpsc::Receiver<UnitBatch>,
     store: Arc<MemoryStore>,
@@ -46,7 +46,7 @@ impl Bench {
         };
         let runner = FakeRunner::default();
         let started = Arc::clone(&runner.started);
-        let (commands, receiver) = mpsc::channel(MAX_COMMANDS);
+        let (commands, receiver) = mpsc::channel(MAX_WAITING_COMMANDS);
         tokio::task::spawn_local(Worker::new(runner, clock, shared).work(receiver));
         Self { commands, started, states, store, claims }
     }
@@ -54,7 +54,7 @@ impl Bench {
     async fn ask<T: Send + 'static>(&self, work: impl FnOnce(&mut TestWorker) -> T + Send + 'static) -> T {
         let (reply, answer) = oneshot::channel();
         let command: Command<_, _> = Box::new(move |worker| drop(reply.send(work(worker))));
-        assert!(self.commands.send(command).await.is_ok(), "the worker works");
+        assert!(self.commands.send(vec![command]).await.is_ok(), "the worker works");
         answer.await.expect("the worker answers")
     }
 
