@@ -45,7 +45,8 @@ use crate::spec::{Ceilings, Limit, Overlap, TaskSpec};
 use crate::unit::Outage;
 pub use crate::worker::Unchanged;
 use crate::worker::{
-    Answer, Command, Known, MAX_WAITING_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Slot, Wish, Worker,
+    Answer, Command, Commands, Known, MAX_WAITING_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Slot, Wish,
+    Worker,
 };
 
 /// How long runs that were stopped hard may take to end before the host goes without them.
@@ -623,7 +624,7 @@ fn spawn_worker<E: Engine, C: Clock>(
     engine: &Arc<E>,
     clock: &C,
     shared: &Shared,
-) -> (mpsc::Sender<Vec<Command<E::Runner, C>>>, JoinHandle<()>) {
+) -> (mpsc::Sender<Commands<E::Runner, C>>, JoinHandle<()>) {
     let (sender, commands) = mpsc::channel(MAX_WAITING_COMMANDS);
     let (engine, clock, shared) = (Arc::clone(engine), clock.clone(), shared.clone());
     let work = move || {

@@ -70,6 +70,9 @@ pub(crate) const MAX_WISHES: usize = 4096;
 /// What others send to a worker: done on its thread, between two ticks.
 pub(crate) type Command<R, C> = Box<dyn FnOnce(&mut Worker<R, C>) + Send>;
 
+/// Those that came together.
+pub(crate) type Commands<R, C> = Vec<Command<R, C>>;
+
 /// What a task asks for beyond its worker.
 #[derive(Debug)]
 pub(crate) enum Wish {
@@ -199,7 +202,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     }
 
     /// Works until told to quit, or until nobody can tell any more.
-    pub(crate) async fn work(mut self, mut commands: mpsc::Receiver<Vec<Command<R, C>>>) {
+    pub(crate) async fn work(mut self, mut commands: mpsc::Receiver<Commands<R, C>>) {
         let mut record = tokio::time::interval(RECORD_INTERVAL);
         record.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut gather = tokio::time::interval(GATHER_INTERVAL);
@@ -244,7 +247,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     }
 
     /// Does what others want, and what they have sent meanwhile: not for long, as something may come due. All are answered together.
-    fn obey(&mut self, sent: Vec<Command<R, C>>, commands: &mut mpsc::Receiver<Vec<Command<R, C>>>) {
+    fn obey(&mut self, sent: Commands<R, C>, commands: &mut mpsc::Receiver<Commands<R, C>>) {
         let began = std::time::Instant::now();
         let mut next = Some(sent);
         while let Some(sent) = next {

@@ -13,7 +13,7 @@ type TestWorker = Worker<FakeRunner, TestClock>;
 
 /// A worker that works beside the test, on tokio's paused clock.
 struct Bench {
-    commands: mpsc::Sender<Vec<Command<FakeRunner, TestClock>>>,
+    commands: mpsc::Sender<Commands<FakeRunner, TestClock>>,
     started: Arc<Mutex<Vec<RunId>>>,
     states: mpsc::Receiver<UnitBatch>,
     store: Arc<MemoryStore>,
