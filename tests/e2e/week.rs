@@ -38,9 +38,10 @@ struct Task {
 
 impl Task {
     fn new(id: u64, name: &str, patch: SpecPatch, added_at: Time) -> Self {
-        let spec = TaskSpec::new(TaskName::new(name).expect("a name")).patched(patch, &Zone::utc()).expect("a spec");
+        let spec = TaskSpec::default().patched(patch, &Zone::utc()).expect("a spec");
         let spec = Arc::new(spec);
-        let definition = Definition { id, revision: 1, spec, added_at, due_at_once: false, paused: None };
+        let name = TaskName::new(name).expect("a name");
+        let definition = Definition { id, name, revision: 1, spec, added_at, due_at_once: false, paused: None };
         let unit = Unit::added(&definition);
         Self { definition, unit, going_on: BTreeMap::new(), catch_up: false, random: SmallRng::seed_from_u64(id) }
     }
@@ -158,7 +159,7 @@ fn live_a_week(env: &TestEnv) -> Time {
                 task.restart(down, up, &mut batch);
             }
             batch.host = Some(HostRun { started, seen: down, stopped: Some(down), claimed: down });
-            store.record(batch).await.expect("a day is kept");
+            store.record(Arc::new(batch)).await.expect("a day is kept");
             started = up;
         }
         let end = Time(begin.0 + 7 * DAY);
@@ -168,7 +169,7 @@ fn live_a_week(env: &TestEnv) -> Time {
             task.restart(end, end, &mut batch);
         }
         batch.host = Some(HostRun { started, seen: end, stopped: Some(end), claimed: end });
-        store.record(batch).await.expect("the rest is kept");
+        store.record(Arc::new(batch)).await.expect("the rest is kept");
         store.close().await.expect("the store is closed");
     });
     begin

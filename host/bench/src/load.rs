@@ -73,12 +73,13 @@ pub(crate) fn spread(name: &str, number: u32, every: Duration) -> AddRequest {
 }
 
 /// How far into the interval this task is due: by the golden ratio, so that any number of tasks in a row is spread evenly, and
-/// neighbours by name are not neighbours in time. To the microsecond.
+/// neighbours by name are not neighbours in time. To the millisecond, as people write it: tasks of one phase share a definition, and are
+/// due as far apart as they were added.
 fn phase(number: u32, every: Duration) -> Duration {
     // 2^64 divided by the golden ratio: the product is where in an interval of 2^64.
     let at = u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let micros = (every.as_micros() * u128::from(at)) >> 64;
-    Duration::from_micros(micros.try_into().unwrap_or(u64::MAX))
+    let millis = (every.as_millis() * u128::from(at)) >> 64;
+    Duration::from_millis(millis.try_into().unwrap_or(u64::MAX))
 }
 
 /// Adds this many tasks with the built-in plugin, one by one.
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn due_times_are_spread_evenly_over_the_interval() {
         const TASKS: u32 = 1000;
-        let every = Duration::from_secs(1);
+        let every = Duration::from_secs(60);
         let mut phases: Vec<_> = (0..TASKS).map(|number| phase(number, every)).collect();
         phases.sort_unstable();
         let gaps = phases.windows(2).map(|pair| pair[1] - pair[0]);

@@ -63,7 +63,7 @@ impl From<Sha256> for String {
 }
 
 /// Which plugin a spec names.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PluginRef {
     /// One that the daemon brings along; a newer daemon may bring a newer one.

@@ -264,7 +264,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Writes history and logs, batched, durable within a second or so; with a [`HostRun`], durable when it answers. The
     /// caller keeps what was refused and tries again.
-    fn record(&self, batch: HistoryBatch) -> BoxFuture<Result<(), StoreError>>;
+    fn record(&self, batch: Arc<HistoryBatch>) -> BoxFuture<Result<(), StoreError>>;
 
     /// Notes that runs are about to start, durable when it answers. They are noted until a batch says that they ended.
     fn record_starts(&self, starts: Vec<Start>) -> BoxFuture<Result<(), StoreError>>;
@@ -340,14 +340,15 @@ pub struct LoadedTask {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     pub id: TaskId,
+    pub name: TaskName,
     pub revision: u32,
     pub spec: Arc<TaskSpec>,
     /// When it was added: the anchor of its `every` schedules.
     pub added_at: Time,
     /// Whether `added_at` is itself a due time (`add --now`).
     pub due_at_once: bool,
-    /// Whether it is paused, since when and why.
-    pub paused: Option<Pause>,
+    /// Whether it is paused, since when and why. In a box, since most are not.
+    pub paused: Option<Box<Pause>>,
 }
 
 /// Why a task is paused: no due time of it runs meanwhile.

@@ -182,18 +182,27 @@ impl Waiting {
     }
 
     /// Puts back what was refused, before what has come since.
-    fn put_back(&mut self, refused: Vec<(TaskId, WaitingTask)>, journal: Vec<JournalEntry>) {
-        for entry in journal.into_iter().rev() {
+    fn put_back(&mut self, refused: HistoryBatch) {
+        for entry in refused.journal.into_iter().rev() {
             self.patch_bytes += entry.patches.len();
             self.journal.push_front(entry);
         }
-        for (id, mut old) in refused {
-            self.records += old.records.len();
+        let since = std::mem::take(&mut self.tasks);
+        self.records += refused.records.len();
+        for (id, state) in refused.states {
+            self.tasks.entry(id).or_default().state = Some(state);
+        }
+        for (id, record) in refused.records {
+            self.tasks.entry(id).or_default().records.push(record);
+        }
+        for (id, key) in refused.ended {
+            self.tasks.entry(id).or_default().ended.push(key);
+        }
+        for (id, WaitingTask { state, records, ended }) in since {
             let task = self.tasks.entry(id).or_default();
-            let WaitingTask { state, records, ended } = std::mem::take(task);
-            old.records.extend(records);
-            old.ended.extend(ended);
-            *task = WaitingTask { state: state.or(old.state), ..old };
+            task.state = state.or_else(|| task.state.take());
+            task.records.extend(records);
+            task.ended.extend(ended);
         }
     }
 
@@ -351,7 +360,7 @@ impl<C: Clock> Recorder<C> {
         let claimed = Some(self.claims.until()).filter(|until| *until <= now.saturating_add(CLOCK_SET_BACK));
         let claimed = claimed.map_or(ahead, |until| until.max(ahead));
         let host = Some(HostRun { started: self.started, seen: now, stopped: None, claimed });
-        let written = self.store.record(HistoryBatch { host, ..HistoryBatch::default() });
+        let written = self.store.record(Arc::new(HistoryBatch { host, ..HistoryBatch::default() }));
         match tokio::time::timeout(CLAIM_PATIENCE, written).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(%error, "runs go on without a claim"),
@@ -430,20 +439,20 @@ impl<C: Clock> Recorder<C> {
         logs: LogChunks,
         host: Option<HostRun>,
     ) -> Result<(), StoreError> {
-        let batch = HistoryBatch {
-            states: tasks.iter().filter_map(|(id, task)| Some((*id, task.state.clone()?))).collect(),
-            records: of_each(&tasks, |task| &task.records),
-            ended: of_each(&tasks, |task| &task.ended),
-            journal: journal.clone(),
-            logs: logs.chunks,
-            host,
-        };
-        let written = self.store.record(batch).await;
+        let mut batch = HistoryBatch { journal, logs: logs.chunks, host, ..HistoryBatch::default() };
+        for (id, WaitingTask { state, records, ended }) in tasks {
+            batch.states.extend(state.map(|state| (id, state)));
+            batch.records.extend(records.into_iter().map(|record| (id, record)));
+            batch.ended.extend(ended.into_iter().map(|key| (id, key)));
+        }
+        // Shared with the store, since what that refuses is wanted back.
+        let batch = Arc::new(batch);
+        let written = self.store.record(Arc::clone(&batch)).await;
         self.claims.begin_anew(self.store.histories());
         match &written {
             Ok(()) => logs.logs.iter().for_each(|log| log.written()),
             Err(_) => {
-                self.waiting.put_back(tasks, journal);
+                self.waiting.put_back(Arc::unwrap_or_clone(batch));
                 logs.logs.iter().for_each(TaskLog::refused);
             }
         }
@@ -487,11 +496,6 @@ impl LogChunks {
             self.logs.push(log);
         }
     }
-}
-
-/// What tasks have of something, each with its task.
-fn of_each<T: Clone>(tasks: &[(TaskId, WaitingTask)], part: impl Fn(&WaitingTask) -> &Vec<T>) -> Vec<(TaskId, T)> {
-    tasks.iter().flat_map(|(id, task)| part(task).iter().map(|one| (*id, one.clone()))).collect()
 }
 
 #[cfg(test)]

@@ -41,7 +41,7 @@ use crate::ports::{
 use crate::recorder::{Claims, MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
-use crate::spec::{Ceilings, Limit, Overlap, TaskSpec};
+use crate::spec::{Ceilings, Limit, Overlap, SharedSpecs, TaskSpec};
 use crate::unit::Outage;
 pub use crate::worker::Unchanged;
 use crate::worker::{
@@ -84,6 +84,7 @@ struct Inner<E: Engine, C: Clock> {
     clock: C,
     zone: Zone,
     ceilings: Ceilings,
+    specs: SharedSpecs,
     gate: Arc<dyn GrantGate>,
     claims: Arc<Claims>,
     /// What is to be written at once.
@@ -165,6 +166,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 store,
                 clock,
                 zone: config.zone,
+                specs: SharedSpecs::default(),
                 ceilings: config.ceilings,
                 gate: config.gate,
                 claims,
@@ -262,7 +264,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             });
             tasks.extend(page.await?);
         }
-        tasks.sort_unstable_by(|a, b| a.spec.name.cmp(&b.spec.name));
+        tasks.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let more = tasks.len() > query.limit;
         tasks.truncate(query.limit);
         Ok((tasks, more))
@@ -336,10 +338,10 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// # Errors
     /// [`TaskError::NotFound`], and others of [`TaskError`].
     pub async fn key_values(&self, name: &str) -> Result<KeyValuesView, TaskError> {
-        let (task, spec) = self.read(name, |slot| (slot.definition.id, Arc::clone(slot.spec()))).await?;
+        let Definition { id, name, spec, .. } = self.read(name, |slot| slot.definition.clone()).await?;
         Ok(KeyValuesView {
-            task,
-            name: spec.name.clone(),
+            task: id,
+            name,
             quota_bytes: self.inner.ceilings.limit(&spec, Limit::KvBytes).unwrap_or(u64::MAX),
             granted: spec.grants().kv,
         })
@@ -461,7 +463,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let mut by_worker: Vec<Vec<LoadedTask>> =
             (0..workers).map(|_| Vec::with_capacity(tasks.len() / workers)).collect();
         for task in tasks {
-            by_worker[self.worker_of(&task.definition.spec.name)].push(task);
+            by_worker[self.worker_of(&task.definition.name)].push(task);
         }
         let handle = tokio::runtime::Handle::current();
         let registering = by_worker.into_iter().enumerate().map(|(worker, tasks)| {
@@ -478,15 +480,16 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
     async fn register_on(&self, worker: usize, tasks: Vec<LoadedTask>, outage: Outage) {
         let mut units = Vec::with_capacity(tasks.len());
-        for LoadedTask { definition, state, starts } in tasks {
+        for LoadedTask { mut definition, state, starts } in tasks {
+            definition.spec = self.inner.specs.share(definition.spec);
             let prepared = match self.prepare_at_hand(worker, &definition.spec) {
                 Some(prepared) => Ok(prepared),
-                None => self.prepare(Arc::clone(&definition.spec)).await,
+                None => self.prepare(&definition.name, Arc::clone(&definition.spec)).await,
             };
             let (plugin, job) = match prepared {
                 Ok((plugin, job)) => (plugin, Ok(job)),
                 Err(error) => {
-                    let name = &definition.spec.name;
+                    let name = &definition.name;
                     tracing::error!(task = %name, %error, "failed to make the task ready; its due times end as host_error");
                     let plugin = resolve(&*self.inner.engine, &definition.spec.plugin).unwrap_or(Sha256([0; 32]));
                     (plugin, Err(error.to_string().into()))
@@ -513,12 +516,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     }
 
     /// Makes a spec ready to run on the worker that it belongs to.
-    async fn prepare(&self, spec: Arc<TaskSpec>) -> Result<(Sha256, Job<E>), PluginError> {
+    async fn prepare(&self, task: &TaskName, spec: Arc<TaskSpec>) -> Result<(Sha256, Job<E>), PluginError> {
         let plugin = resolve(&*self.inner.engine, &spec.plugin)?;
         if matches!(spec.plugin, crate::plugin::PluginRef::Sha256(_)) && !self.has_plugin(plugin) {
             return Err(PluginError::NotFound(plugin.to_string()));
         }
-        let job = self.inner.engine.prepare(self.worker_of(&spec.name), spec).await;
+        let job = self.inner.engine.prepare(self.worker_of(task), spec).await;
         if let Err(error @ PluginError::Damaged(_)) = &job {
             self.note_fault(plugin, error);
         }

@@ -208,7 +208,7 @@ impl MemoryStore {
                     by: change.by,
                     kind,
                     spec: Some(Arc::clone(&definition.spec)),
-                    paused: definition.paused.clone(),
+                    paused: definition.paused.as_deref().cloned(),
                 };
                 self.revisions.lock().expect("no panic").push((definition.id, revision));
                 tasks.insert(definition.id, definition);
@@ -243,7 +243,8 @@ impl Store for MemoryStore {
         self.answer(())
     }
 
-    fn record(&self, batch: HistoryBatch) -> BoxFuture<Result<(), StoreError>> {
+    fn record(&self, batch: Arc<HistoryBatch>) -> BoxFuture<Result<(), StoreError>> {
+        let batch = Arc::unwrap_or_clone(batch);
         if self.taken().is_ok() {
             let mut states = self.states.lock().expect("no panic");
             states.extend(batch.states);

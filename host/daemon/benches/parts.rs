@@ -50,7 +50,7 @@ fn add() -> Box<dyn FnMut()> {
     let mut methods = RpcModule::new(Zone::utc());
     let method = methods.register_async_method("TaskUnit.Add", |params, zone, _| async move {
         let AddTask::Spec(request) = params.one()? else { panic!("it was no plain name") };
-        Ok::<_, ErrorObjectOwned>(task(sent(&added(*request, &zone)?, false)))
+        Ok::<_, ErrorObjectOwned>(task(sent(&request.name.clone(), &added(*request, &zone)?, false)))
     });
     method.expect("a name of its own");
     calls(methods, |number| {

@@ -66,8 +66,8 @@ pub async fn answer(methods: Methods, message: &[u8]) -> Option<Box<RawValue>> {
 pub fn added(request: api::AddRequest, zone: &Zone) -> Result<TaskSpec, ErrorObjectOwned> {
     let spec = request.into_spec();
     let plugin = plugin(spec.plugin.clone())?;
-    let defaults = TaskSpec::new(TaskName::new(&spec.name).map_err(refusal)?);
-    defaults.patched(convert::add_patch(spec, plugin), zone).map_err(refusal)
+    TaskName::new(&spec.name).map_err(refusal)?;
+    TaskSpec::default().patched(convert::add_patch(spec, plugin), zone).map_err(refusal)
 }
 
 /// What an edit makes of a definition.
@@ -77,8 +77,8 @@ pub fn edited(spec: TaskSpec, request: api::EditRequest, zone: &Zone) -> Result<
 }
 
 /// A definition as it is sent; `with_empty` as with `effective`.
-pub fn sent(spec: &TaskSpec, with_empty: bool) -> api::Spec {
-    convert::spec(spec, with_empty)
+pub fn sent(name: &str, spec: &TaskSpec, with_empty: bool) -> api::Spec {
+    convert::spec(name, spec, with_empty)
 }
 
 /// As the handlers name a plugin, without storing one that comes along.

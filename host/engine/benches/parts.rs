@@ -69,7 +69,7 @@ fn attempt() -> Box<dyn FnMut()> {
     })
     .expect("an engine");
     let name = TaskName::new("disk-usage").expect("a name");
-    let spec = Arc::new(TaskSpec::new(name.clone()));
+    let spec = Arc::<TaskSpec>::default();
     let (job, runner) = runtime.block_on(async { (engine.prepare(0, spec).await, engine.runner(0)) });
     let job = job.expect("a plugin that is run");
     let attempt = Attempt {

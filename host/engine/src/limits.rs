@@ -200,7 +200,6 @@ impl ResourceLimiter for Limits {
 mod tests {
     use std::sync::Arc;
 
-    use taskhost_core::name::TaskName;
     use taskhost_core::spec::{MIN_MEMORY_BYTES, TaskSpec};
     use wasmtime::{Engine, Instance, Module, Store};
 
@@ -211,8 +210,7 @@ mod tests {
     const PAGE: usize = MIN_MEMORY_BYTES as usize;
 
     fn limits(memory_bytes: usize, budget_bytes: u64) -> Limits {
-        let name = TaskName::new("a").expect("a name");
-        let spec = TaskSpec { memory_bytes: Some(memory_bytes as u64), ..TaskSpec::new(name) };
+        let spec = TaskSpec { memory_bytes: Some(memory_bytes as u64), ..TaskSpec::default() };
         let setup = Arc::new(Setup::new(Arc::new(spec), Arc::new(Services::detached(budget_bytes)), 0));
         Limits::new(Held::none(&setup))
     }

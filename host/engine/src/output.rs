@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use memchr::memchr;
 use taskhost_core::log::{Level, MAX_LINE_BYTES, Stream, TaskLog};
+use taskhost_core::name::TaskName;
 use taskhost_core::outcome::cut;
 use taskhost_core::spec::Limit;
 use tokio::io::AsyncWrite;
@@ -100,6 +101,11 @@ impl Output {
             *lines.open(stream) = line;
             bytes = rest;
         }
+    }
+
+    /// The name of the task.
+    pub(crate) fn task(&self) -> TaskName {
+        self.lock().log.task().clone()
     }
 
     /// What the guest says through `wasi:logging`: each line of it by itself, after the context.
@@ -340,7 +346,6 @@ impl AsyncWrite for Capture {
 mod tests {
     use std::sync::Arc;
 
-    use taskhost_core::name::TaskName;
     use taskhost_core::schedule::Zone;
     use taskhost_core::spec::{SpecPatch, TaskSpec};
 
@@ -351,7 +356,7 @@ mod tests {
     fn a_minute_that_was_too_much_drops_the_rest_of_it_and_the_next_one_is_new() {
         let limits = [("log_lines_per_minute".to_owned(), 2)].into();
         let patch = SpecPatch { limits: Some(Some(limits)), ..SpecPatch::default() };
-        let spec = TaskSpec::new(TaskName::new("a").expect("a name")).patched(patch, &Zone::utc()).expect("a spec");
+        let spec = TaskSpec::default().patched(patch, &Zone::utc()).expect("a spec");
         let setup = Setup::new(Arc::new(spec), Arc::new(Services::detached(0)), 0);
         let start = Instant::now();
         let take = |after_s| setup.log_rate.take(10, &setup.bounds, start + Duration::from_secs(after_s));

@@ -381,6 +381,17 @@ mod tests {
 
     use super::*;
 
+    /// What a task takes of the engine's while it rests, in bytes; its plugin, its definition and the bounds of most it shares.
+    #[test]
+    #[expect(clippy::print_stdout, reason = "`--nocapture` shows it")]
+    fn the_memory_of_a_job_is_known_struct_by_struct() {
+        /// Beside the value of an `Arc`: its two counts.
+        const COUNTS: usize = 16;
+        let sizes = [size_of::<JobInner>() + COUNTS, size_of::<Setup>() + COUNTS];
+        println!("its job {}, what its attempts start from {}", sizes[0], sizes[1]);
+        assert_eq!(sizes, [64, 104], "if that is meant, say so here");
+    }
+
     #[test]
     fn a_panic_of_the_host_ends_one_run_only() {
         let mut future: GuestFuture = Box::pin(async { panic!("at {}", "once") });

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
-use taskhost_core::name::TaskName;
 use taskhost_core::ports::{NoSecrets, SecretSource};
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
 use tokio::sync::Semaphore;
@@ -126,8 +125,7 @@ pub(crate) struct Bounds([u64; LIMITS.len()]);
 impl Bounds {
     /// Those in force for a task without limits of its own.
     pub(crate) fn of_most_tasks(ceilings: &Ceilings) -> Self {
-        let name = TaskName::new("any").expect("it is a name");
-        Self::of_task(&TaskSpec::new(name), ceilings)
+        Self::of_task(&TaskSpec::default(), ceilings)
     }
 
     /// Those in force for a task.

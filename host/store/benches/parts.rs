@@ -9,7 +9,6 @@ use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Counts, Outcome, Reason, RunKey, RunRecord, Span, TaskId};
 use taskhost_core::patch::{Patch, Rest};
 use taskhost_core::ports::{Actor, Change, ChangeKind, Definition, HistoryBatch, JournalEntry, Store, UnitState};
-use taskhost_core::spec::TaskSpec;
 use taskhost_core::time::Time;
 use taskhost_parts::Part;
 use taskhost_store::SqliteStore;
@@ -56,7 +55,7 @@ impl Bench {
     }
 
     fn record(&self, batch: HistoryBatch) {
-        self.runtime.block_on(self.store.record(batch)).expect("the disk is not full");
+        self.runtime.block_on(self.store.record(Arc::new(batch))).expect("the disk is not full");
     }
 }
 
@@ -66,11 +65,11 @@ fn id(number: u32) -> TaskId {
 }
 
 fn add(number: u32) -> Change {
-    let spec = TaskSpec::new(TaskName::new(&format!("team/service-{number:06}")).expect("a name"));
     let definition = Definition {
         id: id(number),
+        name: TaskName::new(&format!("team/service-{number:06}")).expect("a name"),
         revision: 1,
-        spec: Arc::new(spec),
+        spec: Arc::default(),
         added_at: START,
         due_at_once: false,
         paused: None,

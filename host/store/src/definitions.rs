@@ -1,5 +1,6 @@
 //! `definitions.db`: tasks, their revisions, and the rows of plugins. What was answered from here survives a power cut.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::ops::RangeInclusive;
 use std::panic::resume_unwind;
@@ -9,6 +10,7 @@ use std::thread;
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, ffi, params};
 use serde::de::DeserializeOwned;
+use taskhost_core::name::TaskName;
 use taskhost_core::plugin::{PluginFacts, Sha256};
 use taskhost_core::ports::{Change, ChangeKind, Clock, Definition, Pause, RevisionKind, StoreError, SystemClock};
 use taskhost_core::spec::TaskSpec;
@@ -263,11 +265,11 @@ fn write_change(conn: &Connection, change: &Change) -> Result<(), WriteError> {
         }
         ChangeKind::Edit(definition) => write_next(conn, change, definition, RevisionKind::Edit),
         ChangeKind::Pause(definition) if definition.paused.is_none() => {
-            Err(WriteError::Refused(format!("the pause of task `{}` says nothing", definition.spec.name)))
+            Err(WriteError::Refused(format!("the pause of task `{}` says nothing", definition.name)))
         }
         ChangeKind::Pause(definition) => write_next(conn, change, definition, RevisionKind::Pause),
         ChangeKind::Resume(definition) if definition.paused.is_some() => {
-            Err(WriteError::Refused(format!("the task `{}` that goes on is still paused", definition.spec.name)))
+            Err(WriteError::Refused(format!("the task `{}` that goes on is still paused", definition.name)))
         }
         ChangeKind::Resume(definition) => write_next(conn, change, definition, RevisionKind::Resume),
         ChangeKind::Delete { id, name, .. } => {
@@ -294,7 +296,7 @@ fn write_next(
 }
 
 fn insert_task(conn: &Connection, definition: &Definition, spec: &str) -> Result<(), WriteError> {
-    let name = &definition.spec.name;
+    let name = &definition.name;
     let inserted = conn.prepare_cached("INSERT INTO tasks VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
         definition.id.cast_signed(),
         name.as_str(),
@@ -318,7 +320,7 @@ fn insert_task(conn: &Connection, definition: &Definition, spec: &str) -> Result
 }
 
 fn update_task(conn: &Connection, definition: &Definition, spec: &str) -> Result<(), WriteError> {
-    let name = &definition.spec.name;
+    let name = &definition.name;
     let updated = conn
         .prepare_cached(
             "UPDATE tasks SET revision = ?3, format = ?4, spec = ?5, added_at = ?6, due_at_once = ?7, paused = ?8
@@ -378,7 +380,7 @@ pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<Definit
         definitions.append(&mut part?);
     }
     // The parts are in order each, which this sort makes use of.
-    definitions.sort_by(|one, other| one.spec.name.cmp(&other.spec.name));
+    definitions.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(definitions)
 }
 
@@ -389,9 +391,9 @@ fn load_part(file: &Path, ids: RangeInclusive<i64>, faults: &Faults) -> rusqlite
         "SELECT id, name, revision, format, spec, added_at, due_at_once, paused FROM tasks WHERE id BETWEEN ?1 AND ?2",
     )?;
     let mut rows = statement.query([ids.start(), ids.end()])?;
-    let mut definitions = Vec::new();
+    let (mut definitions, mut specs) = (Vec::new(), Specs::new());
     while let Some(row) = rows.next()? {
-        match parse_definition(row)? {
+        match parse_definition(row, &mut specs)? {
             Ok(definition) => definitions.push(definition),
             Err(reason) => {
                 let name: String = row.get(1)?;
@@ -403,20 +405,22 @@ fn load_part(file: &Path, ids: RangeInclusive<i64>, faults: &Faults) -> rusqlite
             }
         }
     }
-    definitions.sort_unstable_by(|one, other| one.spec.name.cmp(&other.spec.name));
+    definitions.sort_unstable_by(|one, other| one.name.cmp(&other.name));
     Ok(definitions)
 }
 
-fn parse_definition(row: &Row<'_>) -> rusqlite::Result<Result<Definition, String>> {
+fn parse_definition(row: &Row<'_>, specs: &mut Specs) -> rusqlite::Result<Result<Definition, String>> {
     let (name, format, spec) = (row.get_ref(1)?.as_str()?, row.get(3)?, row.get_ref(4)?.as_str()?);
     let paused = row.get_ref(7)?.as_str_or_null()?;
-    let parsed = parse_spec(name, format, spec).and_then(|spec| {
+    let parsed = TaskName::new(name).map_err(|error| error.to_string()).and_then(|name| {
+        let spec = parse_spec(specs, format, spec)?;
         // Better not run at all than while paused.
-        Ok((Arc::new(spec), paused.map(|json| parse_json::<Pause>(format, json)).transpose()?))
+        Ok((name, spec, paused.map(|json| parse_json::<Box<Pause>>(format, json)).transpose()?))
     });
     Ok(match parsed {
-        Ok((spec, paused)) => Ok(Definition {
+        Ok((name, spec, paused)) => Ok(Definition {
             id: row.get::<_, i64>(0)?.cast_unsigned(),
+            name,
             revision: row.get(2)?,
             spec,
             added_at: Time(row.get(5)?),
@@ -427,11 +431,15 @@ fn parse_definition(row: &Row<'_>) -> rusqlite::Result<Result<Definition, String
     })
 }
 
-fn parse_spec(name: &str, format: u32, json: &str) -> Result<TaskSpec, String> {
-    let spec: TaskSpec = parse_json(format, json)?;
-    if spec.name.as_str() != name {
-        return Err(format!("it is of another task, `{}`", spec.name));
+/// The definitions that were read, by their JSON: tasks that differ in nothing else share one, and it is read once.
+type Specs = HashMap<Box<str>, Arc<TaskSpec>>;
+
+fn parse_spec(specs: &mut Specs, format: u32, json: &str) -> Result<Arc<TaskSpec>, String> {
+    if let Some(spec) = specs.get(json).filter(|_| format == FORMAT) {
+        return Ok(Arc::clone(spec));
     }
+    let spec = Arc::new(parse_json(format, json)?);
+    specs.insert(json.into(), Arc::clone(&spec));
     Ok(spec)
 }
 

@@ -63,7 +63,7 @@ fn write(conn: &mut Connection, group: &[Rows<'_>]) -> rusqlite::Result<()> {
             transaction.prepare_cached("INSERT INTO revisions VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, NULL)")?;
         for Rows { definition, spec, by } in group {
             let Definition { id, revision, added_at, due_at_once, .. } = definition;
-            let (id, name) = (id.cast_signed(), definition.spec.name.as_str());
+            let (id, name) = (id.cast_signed(), definition.name.as_str());
             tasks.execute(params![id, name, revision, FORMAT, spec, added_at.0, due_at_once])?;
             revisions.execute(params![id, revision, added_at.0, by, RevisionKind::Add.as_str(), FORMAT, spec])?;
         }

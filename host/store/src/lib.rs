@@ -175,7 +175,7 @@ impl Store for SqliteStore {
         Box::pin(self.definitions.clone().write(Write::Changes(changes)))
     }
 
-    fn record(&self, batch: HistoryBatch) -> BoxFuture<Result<(), StoreError>> {
+    fn record(&self, batch: Arc<HistoryBatch>) -> BoxFuture<Result<(), StoreError>> {
         Box::pin(self.history.clone().record(batch))
     }
 

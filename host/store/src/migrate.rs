@@ -10,7 +10,8 @@ use rusqlite::{Connection, TransactionBehavior};
 use crate::OpenError;
 
 /// Of `definitions.db`.
-pub(crate) const DEFINITIONS: &[&str] = &[include_str!("migrations/definitions/0001.sql")];
+pub(crate) const DEFINITIONS: &[&str] =
+    &[include_str!("migrations/definitions/0001.sql"), include_str!("migrations/definitions/0002.sql")];
 
 /// Of `key_values.db`.
 pub(crate) const KEY_VALUES: &[&str] = &[include_str!("migrations/key_values/0001.sql")];
@@ -72,7 +73,7 @@ mod tests {
         conn.pragma_update(None, "user_version", 99).expect("a version");
         let refused = migrate(&mut conn, Path::new("test.db"), DEFINITIONS).expect_err("newer").to_string();
         assert!(
-            refused.starts_with("test.db has schema version 99, and this binary knows versions up to 1;"),
+            refused.starts_with("test.db has schema version 99, and this binary knows versions up to 2;"),
             "{refused}"
         );
         assert_eq!(version(&conn), Ok(99));

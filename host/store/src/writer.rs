@@ -70,6 +70,17 @@ impl<J: Send + 'static> Writer<J> {
     }
 }
 
+/// How much nicer than a worker the writer of history is.
+const NICENESS: i32 = 5;
+
+/// Makes the current thread give way to the workers: what they did is written some time within the second, and due times do not wait.
+fn give_way() {
+    // On Linux the priority is the thread's own, not the process's.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        tracing::debug!("failed to lower the thread's priority: {error}");
+    }
+}
+
 /// What the writer of definitions is asked.
 #[derive(Debug)]
 pub(crate) enum DefinitionsJob {
@@ -204,7 +215,7 @@ fn deleted_tasks(write: &Write) -> impl Iterator<Item = TaskId> {
 /// What the writer of history is asked.
 #[derive(Debug)]
 pub(crate) enum HistoryJob {
-    Record(HistoryBatch, Reply),
+    Record(Arc<HistoryBatch>, Reply),
     Starts(Vec<Start>, Reply),
     Forget(Vec<TaskId>),
     Close(Reply),
@@ -214,7 +225,7 @@ impl HistoryJob {
     /// Whether it only says how the host is, and nothing of any task.
     fn is_of_the_host_only(&self) -> bool {
         let Self::Record(batch, _) = self else { return false };
-        let HistoryBatch { states, records, ended, journal, logs, host } = batch;
+        let HistoryBatch { states, records, ended, journal, logs, host } = &**batch;
         let nothing = states.is_empty() && records.is_empty() && ended.is_empty();
         host.is_some() && nothing && logs.is_empty() && journal.is_empty()
     }
@@ -224,6 +235,7 @@ impl Writer<HistoryJob> {
     /// `tasks` are the ids of all that are stored.
     pub(crate) fn history(mut history: History, tasks: Vec<i64>, lock: Arc<DirLock>) -> io::Result<Self> {
         Self::spawn("store-history", QUEUED_WRITES, move |mut jobs| {
+            give_way();
             let closing = write_history(&mut history, tasks, &mut jobs);
             let closed = history.close();
             drop(lock);
@@ -233,7 +245,7 @@ impl Writer<HistoryJob> {
 
     /// Answers when the batch survives the end of the process; a power cut, soon after, or at once if it says how the host
     /// is.
-    pub(crate) async fn record(self, batch: HistoryBatch) -> Result<(), StoreError> {
+    pub(crate) async fn record(self, batch: Arc<HistoryBatch>) -> Result<(), StoreError> {
         self.call(|reply| HistoryJob::Record(batch, reply)).await
     }
 
@@ -475,7 +487,7 @@ mod tests {
 
     #[test]
     fn starts_do_not_overtake_what_came_before_them() {
-        let record = || HistoryJob::Record(HistoryBatch::default(), oneshot::channel().0);
+        let record = || HistoryJob::Record(Arc::default(), oneshot::channel().0);
         assert_eq!(gathered(vec![job(2), record(), job(3)]), (vec![1, 2], true, 1));
     }
 }

@@ -15,6 +15,9 @@ use taskhost_daemon::fuzzing::{added, answer, edited, sent};
 
 use super::check_message;
 
+/// What the tasks are called when they are shown.
+const NAME: &str = "a";
+
 /// How many edits of one input are made.
 const MAX_EDITS: usize = 8;
 
@@ -40,7 +43,7 @@ pub fn check(input: &[u8]) {
                     Ok(&new),
                     "the same edit again changes nothing"
                 );
-                let differences = sent(&spec, false).differences(&sent(&new, false));
+                let differences = sent(NAME, &spec, false).differences(&sent(NAME, &new, false));
                 assert_eq!(differences.is_empty(), spec == new, "{differences:?}");
                 check_spec(&new);
                 spec = new;
@@ -88,7 +91,7 @@ fn check_spec(spec: &TaskSpec) {
 }
 
 fn check_sent(spec: &TaskSpec, with_empty: bool) {
-    let shown = sent(spec, with_empty);
+    let shown = sent(NAME, spec, with_empty);
     let json = serde_json::to_string(&shown).expect("a definition is JSON");
     assert_eq!(serde_json::from_str::<Spec>(&json).expect(&json), shown);
     // What is shown can be added elsewhere, in another time zone, and is the same task.

@@ -163,10 +163,11 @@ async fn many_at_a_time(bench: &Bench<'_>) -> anyhow::Result<Section> {
 fn definition(number: u32) -> anyhow::Result<Definition> {
     let schedule = ScheduleText { every: Some(EVERY.to_owned()), ..ScheduleText::default() };
     let patch = SpecPatch { schedules: Some(Some(vec![schedule])), ..SpecPatch::default() };
-    let spec = TaskSpec::new(TaskName::new(&many_name(number))?).patched(patch, &Zone::utc())?;
+    let spec = TaskSpec::default().patched(patch, &Zone::utc())?;
     Ok(Definition {
         // Spread over all numbers, as random ids are.
         id: u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 1,
+        name: TaskName::new(&many_name(number))?,
         revision: 1,
         spec: Arc::new(spec),
         added_at: SystemClock.now(),

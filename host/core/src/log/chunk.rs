@@ -12,6 +12,12 @@ const STREAM: u8 = 0b11;
 const TRUNCATED: u8 = 0b100;
 const LEVEL_SHIFT: u32 = 3;
 
+/// What mostly stands before a line's own bytes: the time, the byte, and the length.
+const LINE_HEAD_BYTES: usize = 8;
+
+/// Up to here a chunk has no more room than it needs.
+const SMALL_CHUNK_BYTES: usize = 512;
+
 /// A piece of a task's log, as the store keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogChunk {
@@ -65,6 +71,10 @@ impl LogChunk {
     /// Appends a line; answers by how many bytes the chunk grew.
     pub(super) fn push(&mut self, time: Time, stream: Stream, line: &[u8], truncated: bool) -> usize {
         let before = self.data.len();
+        if before < SMALL_CHUNK_BYTES {
+            // Most chunks stay small, and a `Vec` left to itself would leave half of them empty.
+            self.data.reserve_exact(LINE_HEAD_BYTES + line.len());
+        }
         put_number(&mut self.data, time.0.saturating_sub(self.first_time.0).max(0).cast_unsigned());
         self.data.push(head(stream) | if truncated { TRUNCATED } else { 0 });
         put_number(&mut self.data, line.len() as u64);

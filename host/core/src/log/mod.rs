@@ -190,11 +190,11 @@ struct Tail {
     seq: u64,
     /// How many lines were lost before they were written.
     lost: u64,
-    /// Being written by the store; readers must not miss them meanwhile.
-    in_flight: Vec<LogChunk>,
-    sealed: VecDeque<LogChunk>,
-    open: Option<LogChunk>,
-    /// Of `sealed` and `open`.
+    /// The newest lines. In a box, since most tasks have none between two runs.
+    open: Option<Box<LogChunk>>,
+    /// In a box, since few have any.
+    older: Option<Box<Older>>,
+    /// Of `open` and what is sealed.
     bytes: usize,
     /// Whether the log is in the sink's queue.
     queued: bool,
@@ -204,20 +204,41 @@ struct Tail {
     closed: bool,
 }
 
+/// Chunks that nothing is appended to any more.
+#[derive(Default)]
+struct Older {
+    /// Being written by the store; readers must not miss them meanwhile.
+    in_flight: Vec<LogChunk>,
+    /// They wait to be written.
+    sealed: VecDeque<LogChunk>,
+}
+
+impl Tail {
+    fn older(&mut self) -> &mut Older {
+        self.older.get_or_insert_default()
+    }
+
+    /// Gives back the room of what there is no more.
+    fn trim(&mut self) {
+        self.older.take_if(|older| older.in_flight.is_empty() && older.sealed.is_empty());
+    }
+
+    /// All chunks in memory, oldest first.
+    fn chunks(&self) -> impl Iterator<Item = &LogChunk> {
+        let older = self.older.iter().flat_map(|older| older.in_flight.iter().chain(&older.sealed));
+        older.chain(self.open.as_deref())
+    }
+}
+
 impl TaskLog {
+    /// The name of its task.
+    pub fn task(&self) -> &TaskName {
+        &self.name
+    }
+
     /// The log of a task whose newest line so far was `seq`, with `lost` lines lost.
     pub fn new(task: TaskId, name: TaskName, seq: u64, lost: u64, sink: Arc<LogSink>) -> Arc<Self> {
-        let tail = Tail {
-            seq,
-            lost,
-            in_flight: Vec::new(),
-            sealed: VecDeque::new(),
-            open: None,
-            bytes: 0,
-            queued: false,
-            hurried: false,
-            closed: false,
-        };
+        let tail = Tail { seq, lost, open: None, older: None, bytes: 0, queued: false, hurried: false, closed: false };
         Arc::new(Self { task, name, sink, tail: Mutex::new(tail) })
     }
 
@@ -286,7 +307,7 @@ impl TaskLog {
     /// The same of this level and those above.
     pub fn tail_from(&self, level: Level, after_seq: u64, limit: usize) -> Vec<LogLine> {
         let tail = self.lock();
-        newest_lines(tail.in_flight.iter().chain(&tail.sealed).chain(&tail.open), level, after_seq, limit)
+        newest_lines(tail.chunks(), level, after_seq, limit)
     }
 
     /// The `seq` of the newest line, and how many lines were lost.
@@ -304,9 +325,10 @@ impl TaskLog {
         if tail.closed || tail.bytes == 0 {
             return;
         }
-        let Tail { sealed, open, in_flight, .. } = &mut *tail;
-        for chunk in std::mem::take(sealed).into_iter().chain(open.take()) {
-            in_flight.push(chunk.clone());
+        let open = tail.open.take().map(|open| *open);
+        let older = tail.older();
+        for chunk in std::mem::take(&mut older.sealed).into_iter().chain(open) {
+            older.in_flight.push(chunk.clone());
             chunks.push(chunk);
         }
         self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
@@ -322,17 +344,20 @@ impl TaskLog {
 
     /// The store has what was taken.
     pub(crate) fn written(&self) {
-        // With its room, since a task that rests has nothing in flight.
-        self.lock().in_flight = Vec::new();
+        let mut tail = self.lock();
+        if let Some(older) = &mut tail.older {
+            older.in_flight = Vec::new();
+        }
+        tail.trim();
     }
 
     /// The store did not take it: it waits again, in its old place.
     pub(crate) fn refused(self: &Arc<Self>) {
         let mut tail = self.lock();
-        for chunk in std::mem::take(&mut tail.in_flight).into_iter().rev() {
+        for chunk in std::mem::take(&mut tail.older().in_flight).into_iter().rev() {
             tail.bytes += chunk.data.len();
             self.sink.waiting_bytes.fetch_add(chunk.data.len(), Ordering::Relaxed);
-            tail.sealed.push_front(chunk);
+            tail.older().sealed.push_front(chunk);
         }
         self.shrink(&mut tail);
         self.queue(tail, true);
@@ -342,9 +367,7 @@ impl TaskLog {
     pub(crate) fn close(&self) {
         let mut tail = self.lock();
         tail.closed = true;
-        tail.in_flight.clear();
-        tail.sealed.clear();
-        tail.open = None;
+        (tail.open, tail.older) = (None, None);
         self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
     }
 
@@ -354,10 +377,10 @@ impl TaskLog {
         }
         if tail.open.as_ref().is_some_and(|open| open.data.len() + line.len() > CHUNK_BYTES) {
             let sealed = tail.open.take();
-            tail.sealed.extend(sealed);
+            tail.older().sealed.extend(sealed.map(|sealed| *sealed));
         }
         let seq = tail.seq;
-        let open = tail.open.get_or_insert_with(|| LogChunk::new(self.task, seq, time));
+        let open = tail.open.get_or_insert_with(|| Box::new(LogChunk::new(self.task, seq, time)));
         let added = open.push(time, stream, line, truncated);
         tail.bytes += added;
         self.sink.waiting_bytes.fetch_add(added, Ordering::Relaxed);
@@ -372,7 +395,7 @@ impl TaskLog {
         };
         while too_much(tail) {
             // The open chunk stays: it has the newest line.
-            let Some(oldest) = tail.sealed.pop_front() else { break };
+            let Some(oldest) = tail.older.as_mut().and_then(|older| older.sealed.pop_front()) else { break };
             tail.bytes -= oldest.data.len();
             self.sink.waiting_bytes.fetch_sub(oldest.data.len(), Ordering::Relaxed);
             tail.lost += u64::from(oldest.lines);

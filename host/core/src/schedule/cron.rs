@@ -1,6 +1,7 @@
 //! Cron expressions in a time zone.
 
 use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use croner::parser::{CronParser, Seconds, Year};
@@ -304,6 +305,12 @@ impl PartialEq for Cron {
 }
 
 impl Eq for Cron {}
+
+impl Hash for Cron {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (&self.expression, &self.zone).hash(state);
+    }
+}
 
 impl TryFrom<CronText> for Cron {
     type Error = ScheduleError;

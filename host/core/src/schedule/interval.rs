@@ -14,7 +14,7 @@ pub const MIN_INTERVAL: Duration = Duration::from_millis(10);
 pub const MAX_INTERVAL: Duration = Duration::from_secs(10 * 365 * 86_400);
 
 /// The length of a fixed rate or a delay: 10 ms to 10 years.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Duration", into = "Duration")]
 pub struct Interval(Duration);
 

@@ -26,7 +26,7 @@ use crate::time::{DurationError, Time, format_duration, parse_duration};
 pub const MAX_SCHEDULES: usize = 16;
 
 /// One rule by which due times come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     /// A fixed rate.
@@ -43,7 +43,7 @@ pub enum Schedule {
 
 /// A fixed rate: due at `anchor + phase + n × interval`, after the anchor. The anchor is the time of adding, so neither a restart nor
 /// a slow run moves it; with `align` the count begins at the Unix epoch instead, so that due times stand on the wall clock (of UTC).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Every {
     pub interval: Interval,

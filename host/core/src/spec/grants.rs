@@ -20,7 +20,7 @@ pub const MAX_GRANT_NAME_BYTES: usize = 255;
 pub const MAX_DIR_BYTES: usize = 4096;
 
 /// What a task may do beside computing and reading clocks and random numbers.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Grants {
     /// Environment variables.
@@ -44,7 +44,7 @@ pub struct Grants {
 }
 
 /// A folder of the host as a guest sees it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DirGrant {
     /// An absolute path on the host.
@@ -60,7 +60,7 @@ pub struct DirGrant {
 ///
 /// Addresses that are not public (loopback, private, link-local with its metadata services, and so on) are reached only where an
 /// address or a net names them, whatever name they came from. `localhost` names the loopback addresses.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct HostPattern {
     pub host: HostMatch,
@@ -69,7 +69,7 @@ pub struct HostPattern {
 }
 
 /// Which hosts a pattern matches.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum HostMatch {
     /// Every name, and every public address.
     Any,

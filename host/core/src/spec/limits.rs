@@ -133,7 +133,7 @@ impl FromStr for Limit {
 }
 
 /// The limits that a definition sets, but those that are members of their own.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Limits(BTreeMap<Limit, u64>);
 
@@ -252,7 +252,6 @@ impl Ceilings {
 
 #[cfg(test)]
 mod tests {
-    use crate::name::TaskName;
 
     use super::*;
 
@@ -261,7 +260,7 @@ mod tests {
         let mut ceilings = Ceilings { timeout: Some(Duration::from_secs(1)), ..Ceilings::default() };
         ceilings.set(Limit::MemoryBytes, 1 << 20).expect("in range");
         ceilings.set(Limit::CpuMs, 500).expect("in range");
-        let mut spec = TaskSpec::new(TaskName::new("a").expect("a name"));
+        let mut spec = TaskSpec::default();
         assert_eq!(ceilings.check(&spec), Ok(()), "nothing is asked for");
         assert_eq!(ceilings.limit(&spec, Limit::MemoryBytes), Some(1 << 20));
         assert_eq!(ceilings.limit(&spec, Limit::CpuMs), Some(500));
@@ -279,8 +278,8 @@ mod tests {
         let mut ceilings = Ceilings { max_running: Some(2), ..Ceilings::default() };
         ceilings.set(Limit::MemoryBytes, 1 << 20).expect("in range");
         ceilings.set(Limit::CpuMs, 500).expect("in range");
-        let mut spec = TaskSpec::new(TaskName::new("a").expect("a name"));
-        spec.limits = Some(Box::new(Limits([(Limit::CpuMs, 900), (Limit::LogLines, 7)].into())));
+        let limits = Limits([(Limit::CpuMs, 900), (Limit::LogLines, 7)].into());
+        let spec = TaskSpec { limits: Some(Box::new(limits)), ..TaskSpec::default() };
         let effective = ceilings.effective(&spec);
         assert_eq!(
             (effective.max_running, effective.memory_bytes, effective.timeout),

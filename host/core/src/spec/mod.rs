@@ -3,6 +3,7 @@
 mod grants;
 mod limits;
 mod policy;
+mod shared;
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -22,6 +23,7 @@ pub use self::policy::{
     MAX_MAX_BUFFERED, MAX_MAX_CATCHUP, MAX_MAX_RUNNING, MIN_BACKOFF, MIN_CATCHUP_WINDOW, Missed, Overlap, Retry,
     RetryText,
 };
+pub(crate) use self::shared::SharedSpecs;
 use crate::label::{LabelError, check_label};
 use crate::name::{NameError, TaskName};
 use crate::plugin::PluginRef;
@@ -45,12 +47,11 @@ pub const MAX_LABELS: usize = 64;
 pub const MAX_ARGS: usize = 256;
 pub const MAX_ARGS_BYTES: usize = 32 * 1024;
 
-/// A definition of a task. `None` means the default, so that a better default reaches old tasks too; the methods give what
-/// is in force.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// What a task is, but for its name: tasks that differ in nothing else share it. `None` means the default, so that a better default
+/// reaches old tasks too; the methods give what is in force.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSpec {
-    pub name: TaskName,
     pub plugin: PluginRef,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedules: Option<Vec<Schedule>>,
@@ -107,11 +108,10 @@ pub struct TaskSpec {
     pub instance: Option<InstancePolicy>,
 }
 
-impl TaskSpec {
-    /// A task of this name with the defaults for everything: the built-in ticker, every second.
-    pub fn new(name: TaskName) -> Self {
+impl Default for TaskSpec {
+    /// The built-in ticker, every second, with the defaults for everything else.
+    fn default() -> Self {
         Self {
-            name,
             plugin: PluginRef::Builtin("ticker".to_owned()),
             schedules: None,
             timeout: None,
@@ -137,7 +137,9 @@ impl TaskSpec {
             instance: None,
         }
     }
+}
 
+impl TaskSpec {
     /// What `patch` makes of this definition, checked as a whole. A cron expression without a time zone gets `zone`.
     pub fn patched(mut self, patch: SpecPatch, zone: &Zone) -> Result<Self, SpecError> {
         /// Sets a member that the patch names, checked.
@@ -430,7 +432,7 @@ mod tests {
     use super::*;
 
     fn spec() -> TaskSpec {
-        TaskSpec::new(TaskName::new("a").expect("a name"))
+        TaskSpec::default()
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub const MIN_BACKOFF: Duration = Duration::from_millis(1);
 pub const MAX_BACKOFF: Duration = Duration::from_secs(86_400);
 
 /// What happens when a due time comes while a run is going on. Names as in Temporal's `ScheduleOverlapPolicy`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Overlap {
     /// The due time is skipped.
@@ -92,7 +92,7 @@ impl Overlap {
 
 /// What becomes of due times that passed while nothing could run them: the host was down or stood still, or the clock was
 /// set forward.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missed {
     /// They are recorded as missed.
@@ -119,7 +119,7 @@ impl Missed {
 }
 
 /// Whether a run's instance outlives it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstancePolicy {
     /// Every attempt has one of its own, and nothing of a run is left for the next.
@@ -145,7 +145,7 @@ impl InstancePolicy {
 }
 
 /// A time between a due time and its run, so that many tasks with the same due time do not run at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Jitter {
     /// At most so long.
@@ -170,7 +170,7 @@ impl Jitter {
 }
 
 /// When a run that failed is tried again, with the same run id.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retry {
     /// How many attempts a run has; 1 means none is tried again.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::change::{Made, Ready, paused};
-use super::{DeleteMode, Job, Supervisor, TaskError, to_its_end};
+use super::{DeleteMode, Job, Supervisor, TaskError, task_name, to_its_end};
 use crate::label::Selector;
 use crate::name::TaskName;
 use crate::plugin::PluginError;
@@ -100,12 +100,10 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     ) -> Result<Vec<Applied>, TaskError> {
         let mut specs = BTreeMap::new();
         for (name, patch) in tasks {
-            let spec = self.new_spec(&name, patch).map_err(|error| match TaskName::new(&name) {
-                Ok(name) => among(&name, error),
-                Err(_) => error,
-            })?;
-            if let Some(twice) = specs.insert(spec.name.clone(), spec) {
-                return Err(TaskError::Twice(twice.name));
+            let name = task_name(&name)?;
+            let spec = self.new_spec(patch).map_err(|error| among(&name, error))?;
+            if specs.insert(name.clone(), spec).is_some() {
+                return Err(TaskError::Twice(name));
             }
         }
         let this = self.clone();
@@ -130,14 +128,14 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let mut ready = Vec::new();
         let mut applied = Vec::new();
         for (task, spec) in specs {
-            let spec = Arc::new(spec);
+            let spec = self.inner.specs.share(spec);
             let new = Some(Arc::clone(&spec));
             let before = old.remove(&task);
             let old = before.as_ref().map(|before| Arc::clone(&before.spec));
             let change = match before {
                 Some(before) => self.ready_edit(before, spec, by).await,
                 None if self.is_leaving(&task).await? => Err(TaskError::Leaving(task.clone())),
-                None => self.ready_add(spec, false, by).await.map(Some),
+                None => self.ready_add(task.clone(), spec, false, by).await.map(Some),
             };
             let kind = match &change {
                 Ok(None) => AppliedKind::Unchanged,
@@ -174,7 +172,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         match action {
             BulkAction::Edit(patch) => {
                 let spec = TaskSpec::clone(&old.spec).patched(SpecPatch::clone(patch), &self.inner.zone)?;
-                self.ready_edit(old, Arc::new(spec), by).await
+                self.ready_edit(old, self.inner.specs.share(spec), by).await
             }
             BulkAction::Pause { note, until } => {
                 let pause = self.new_pause(note.clone(), until.as_deref(), by)?;
@@ -223,7 +221,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let some = self.ask(worker, move |worker| {
                 let meant = |labels| selector.as_ref().as_ref().is_none_or(|selector| selector.matches(labels));
                 let slots = worker.slots_after(None).filter(|slot| meant(&slot.spec().labels));
-                slots.map(|slot| slot.spec().name.clone()).collect::<Vec<_>>()
+                slots.map(|slot| slot.definition.name.clone()).collect::<Vec<_>>()
             });
             names.extend(some.await?);
         }
@@ -238,7 +236,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let names = Arc::clone(&names);
             let some = self.ask(worker, move |worker| {
                 let slots = names.iter().filter_map(|name| worker.slot(name.as_str()));
-                slots.map(|slot| (slot.spec().name.clone(), slot.definition.clone())).collect::<Vec<_>>()
+                slots.map(|slot| (slot.definition.name.clone(), slot.definition.clone())).collect::<Vec<_>>()
             });
             definitions.extend(some.await?);
         }

@@ -54,7 +54,7 @@ impl<J> Ready<J> {
             Self::Resume(definition) => ChangeKind::Resume(definition.clone()),
             Self::Delete { definition, .. } => ChangeKind::Delete {
                 id: definition.id,
-                name: definition.spec.name.clone(),
+                name: definition.name.clone(),
                 revision: definition.revision + 1,
             },
         }
@@ -75,17 +75,17 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         replace: bool,
         by: Actor,
     ) -> Result<TaskView, TaskError> {
-        let spec = Arc::new(self.new_spec(name, patch)?);
+        let name = task_name(name)?;
+        let spec = self.inner.specs.share(self.new_spec(patch)?);
         let this = self.clone();
         to_its_end(async move {
-            let name = spec.name.clone();
             let _change = this.begin_change(&name).await?;
             let _plugins = this.inner.plugin_use.read().await;
             let ready = match this.standing(&name).await? {
                 Standing::There(old) if replace => this.ready_edit(old, spec, by).await?,
                 Standing::There(_) => return Err(TaskError::Exists(name)),
                 Standing::Leaving => return Err(TaskError::Leaving(name)),
-                Standing::Free => Some(this.ready_add(spec, now, by).await?),
+                Standing::Free => Some(this.ready_add(name.clone(), spec, now, by).await?),
             };
             this.make_one(&name, ready, by).await
         })
@@ -112,7 +112,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
                 return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
             }
-            let spec = Arc::new(TaskSpec::clone(&old.spec).patched(patch, &this.inner.zone)?);
+            let spec = this.inner.specs.share(TaskSpec::clone(&old.spec).patched(patch, &this.inner.zone)?);
             let ready = this.ready_edit(old, spec, by).await?;
             this.make_one(&name, ready, by).await
         })
@@ -191,9 +191,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     }
 
     /// A definition of defaults, patched.
-    pub(super) fn new_spec(&self, name: &str, patch: SpecPatch) -> Result<TaskSpec, TaskError> {
-        let name = TaskName::new(name).map_err(SpecError::from)?;
-        Ok(TaskSpec::new(name).patched(patch, &self.inner.zone)?)
+    pub(super) fn new_spec(&self, patch: SpecPatch) -> Result<TaskSpec, TaskError> {
+        Ok(TaskSpec::default().patched(patch, &self.inner.zone)?)
     }
 
     pub(super) fn new_pause(&self, note: Option<String>, until: Option<&str>, by: Actor) -> Result<Pause, TaskError> {
@@ -236,6 +235,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// Checks and prepares a new task. Its name's turn has come, and is free.
     pub(super) async fn ready_add(
         &self,
+        name: TaskName,
         spec: Arc<TaskSpec>,
         due_at_once: bool,
         by: Actor,
@@ -245,8 +245,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             refuse_if_never_due(&spec, added_at, added_at)?;
         }
         self.check_may_have(&spec, None, by).await?;
-        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
-        let definition = Definition { id: new_task_id(), revision: 1, spec, added_at, due_at_once, paused: None };
+        let (plugin, job) = self.prepare(&name, Arc::clone(&spec)).await?;
+        let definition = Definition { id: new_task_id(), name, revision: 1, spec, added_at, due_at_once, paused: None };
         Ok(Ready::Add { definition, plugin, job })
     }
 
@@ -284,7 +284,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             refuse_if_never_due(&spec, old.added_at, self.inner.clock.now())?;
         }
         self.check_may_have(&spec, Some(&old.spec), by).await?;
-        let (plugin, job) = self.prepare(Arc::clone(&spec)).await?;
+        let (plugin, job) = self.prepare(&old.name, Arc::clone(&spec)).await?;
         let definition = Definition { revision: old.revision + 1, spec, ..old };
         Ok(Some(Ready::Edit { definition, plugin, job }))
     }
@@ -317,7 +317,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         for ready in ready {
             match ready {
                 Ready::Add { definition, plugin, job } => {
-                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    let (name, revision) = (definition.name.clone(), definition.revision);
                     let unit = NewUnit { definition, plugin, job: Ok(job), known: None };
                     let outage = Outage::after(None, now);
                     let task = name.clone();
@@ -329,23 +329,23 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                     self.publish(EventKind::TaskAdded { task: name, revision });
                 }
                 Ready::Edit { definition, plugin, job } => {
-                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    let (name, revision) = (definition.name.clone(), definition.revision);
                     let apply = move |worker: &mut Worker<E::Runner, C>| worker.apply_edit(definition, plugin, job);
                     made.last = self.change(&name, &mut changed, apply).await?;
                     self.publish(EventKind::TaskEdited { task: name, revision });
                 }
                 Ready::Pause(definition) => {
-                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    let (name, revision) = (definition.name.clone(), definition.revision);
                     made.last = self.change(&name, &mut changed, move |worker| worker.apply_pause(definition)).await?;
                     self.publish(EventKind::TaskPaused { task: name, revision });
                 }
                 Ready::Resume(definition) => {
-                    let (name, revision) = (definition.spec.name.clone(), definition.revision);
+                    let (name, revision) = (definition.name.clone(), definition.revision);
                     made.last = self.change(&name, &mut changed, move |worker| worker.apply_pause(definition)).await?;
                     self.publish(EventKind::TaskResumed { task: name, revision });
                 }
                 Ready::Delete { definition, mode } => {
-                    let name = definition.spec.name.clone();
+                    let name = definition.name.clone();
                     let (gone, is_gone) = oneshot::channel();
                     let deleted = name.clone();
                     self.tell(&name, move |worker| worker.delete(&deleted, mode == DeleteMode::Cancel, gone)).await?;
@@ -397,7 +397,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
 /// The same task, paused or not.
 pub(super) fn paused(old: Definition, paused: Option<Pause>) -> Definition {
-    Definition { revision: old.revision + 1, paused, ..old }
+    Definition { revision: old.revision + 1, paused: paused.map(Box::new), ..old }
 }
 
 /// A task whose every due time has passed was not meant like that.

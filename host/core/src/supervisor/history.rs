@@ -3,7 +3,6 @@
 use std::collections::{HashSet, VecDeque};
 
 use super::{Supervisor, TaskError, task_name};
-use crate::name::TaskName;
 use crate::outcome::{Outcome, Run, RunPhase};
 use crate::ports::{Clock, Engine, Revision, RunsQuery};
 use crate::schedule::{Schedule, Timetable};
@@ -147,10 +146,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 let scheduled_runs = self.read(name, |slot| slot.unit.scheduled_runs()).await?;
                 (TaskSpec::clone(&task.spec), anchor, task.next_due, scheduled_runs)
             }
-            None => {
-                let spec = TaskSpec::new(TaskName::new("preview").map_err(crate::spec::SpecError::from)?);
-                (spec.patched(query.patch, &self.inner.zone)?, from, None, 0)
-            }
+            None => (TaskSpec::default().patched(query.patch, &self.inner.zone)?, from, None, 0),
         };
         let timetable = spec.timetable(anchor);
         let left = spec.max_runs.map_or(u64::MAX, |most| most.saturating_sub(scheduled_runs));

@@ -154,9 +154,9 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 idle.map(|slot| slot.definition.clone()).collect::<Vec<_>>()
             });
             for definition in idle.await? {
-                match self.prepare(Arc::clone(&definition.spec)).await {
+                match self.prepare(&definition.name, Arc::clone(&definition.spec)).await {
                     Ok((_, job)) => self.ask(worker, move |worker| worker.revive(&definition, job)).await?,
-                    Err(error) => tracing::warn!(task = %definition.spec.name, %error, "the task still can't run"),
+                    Err(error) => tracing::warn!(task = %definition.name, %error, "the task still can't run"),
                 }
             }
         }
@@ -187,7 +187,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let user = self.ask(worker, move |worker| {
                 let mut slots = worker.slots_after(None);
                 let user = slots.find(|slot| slot.spec().plugin == PluginRef::Sha256(plugin));
-                user.map(|slot| slot.spec().name.clone())
+                user.map(|slot| slot.definition.name.clone())
             });
             if let Some(user) = user.await? {
                 return Ok(Some(user));

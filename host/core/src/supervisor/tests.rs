@@ -99,7 +99,7 @@ async fn a_caller_that_goes_away_leaves_store_and_worker_in_step() {
     tokio::task::yield_now().await;
     supervisor.shutdown(sleep(Duration::from_secs(1))).await.expect("a clean end");
     let stored = store.tasks.lock().expect("no panic");
-    let mut stored: Vec<_> = stored.values().map(|task| (task.spec.name.to_string(), task.revision)).collect();
+    let mut stored: Vec<_> = stored.values().map(|task| (task.name.to_string(), task.revision)).collect();
     stored.sort();
     assert_eq!(stored, [("added".to_owned(), 1), ("kept".to_owned(), 2)]);
 }
@@ -132,7 +132,7 @@ async fn replace_makes_the_task_exactly_what_is_asked_and_keeps_its_identity() {
     let first = add(&supervisor, "a", &["fail"]).await;
     let second = supervisor.add("a", SpecPatch::default(), false, true, BY).await.expect("replaced");
     assert_eq!((second.revision, second.added_at), (2, first.added_at));
-    assert_eq!(*second.spec, TaskSpec::new(second.spec.name.clone()));
+    assert_eq!(*second.spec, TaskSpec::default());
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn a_list_comes_in_order_of_name_in_pages_over_all_workers() {
     loop {
         let query = ListQuery { after: after.take(), limit: 10, ..ListQuery::default() };
         let (tasks, more) = supervisor.list(query).await.expect("a page");
-        names.extend(tasks.iter().map(|task| task.spec.name.to_string()));
+        names.extend(tasks.iter().map(|task| task.name.to_string()));
         after = names.last().cloned();
         if !more {
             break;
@@ -256,7 +256,7 @@ async fn tasks_are_got_together_from_each_worker_in_one_part() {
         match *name {
             "none" => assert!(matches!(got, Err(TaskError::NotFound(_))), "{got:?}"),
             "-" => assert!(matches!(got, Err(TaskError::Spec(_))), "{got:?}"),
-            name => assert_eq!(got.expect("it is there").0.spec.name.as_str(), name),
+            name => assert_eq!(got.expect("it is there").0.name.as_str(), name),
         }
     }
     assert!(supervisor.get_together(&[]).is_empty());
@@ -413,7 +413,7 @@ async fn a_task_that_pauses_itself_is_paused_durably_and_triggers_others() {
         }
     }
     let stored = store.tasks.lock().expect("no panic");
-    let paused = stored.values().find(|task| task.spec.name.as_str() == "a").and_then(|task| task.paused.clone());
+    let paused = stored.values().find(|task| task.name.as_str() == "a").and_then(|task| task.paused.clone());
     assert_eq!(paused.expect("it is durable").by, Actor::Host);
 }
 

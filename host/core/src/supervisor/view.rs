@@ -65,6 +65,7 @@ pub enum TaskError {
 /// A task as readers get it.
 #[derive(Clone, Debug)]
 pub struct TaskView {
+    pub name: TaskName,
     pub spec: Arc<TaskSpec>,
     pub revision: u32,
     pub running: bool,
@@ -85,6 +86,7 @@ pub struct TaskView {
 impl TaskView {
     pub(crate) fn of<J>(slot: &Slot<J>) -> Self {
         Self {
+            name: slot.definition.name.clone(),
             spec: Arc::clone(slot.spec()),
             revision: slot.definition.revision,
             running: !slot.unit.running().is_empty(),
@@ -94,7 +96,7 @@ impl TaskView {
             failures: slot.unit.failures(),
             backlog: slot.unit.backlog(),
             last_run: slot.last_run(),
-            counts: slot.unit.history.counts,
+            counts: slot.unit.history.counts(),
             fault: slot.job.as_ref().err().map(ToString::to_string),
         }
     }

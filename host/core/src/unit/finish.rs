@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use thin_vec::ThinVec;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::fault::{Fault, planted};
 use super::history::micros_since;
 use super::{Action, Running, Unit};
-use crate::outcome::{Outcome, Reason, RunKey, RunMore, RunRecord, RunReport, Trigger};
+use crate::outcome::{Outcome, Reason, RunKey, RunMore, RunRecord, RunReport};
 use crate::ports::{Actor, Pause, Progress};
 use crate::spec::MAX_BACKOFF;
 use crate::time::Time;
@@ -47,7 +48,7 @@ impl Unit {
             };
             return;
         }
-        let run = self.running.remove(at);
+        let run = self.take_running(at);
         if run.noted {
             actions.push(Action::Ended(key));
         }
@@ -69,6 +70,16 @@ impl Unit {
             more: has_more.then(|| Box::new(RunMore { detail, result, exit_code, trigger: run.trigger })),
         };
         self.ended(record, late_us, run.joins, now, actions);
+    }
+
+    /// Takes out a run that has ended. A task that rests keeps no room for the next one: it finds what the last one of another task
+    /// gave back, which is in the caches still.
+    fn take_running(&mut self, at: usize) -> Running {
+        let run = self.running.remove(at);
+        if self.running.is_empty() {
+            self.running = ThinVec::new();
+        }
+        run
     }
 
     /// How long the run that is `at` waits for its next attempt; `None` if it has none.
@@ -138,7 +149,7 @@ impl Unit {
                 continue;
             }
             let (attempts, outcome, detail) = (*attempt, outcome(*last), detail.clone());
-            let run = self.running.remove(at);
+            let run = self.take_running(at);
             if run.noted {
                 actions.push(Action::Ended(run.key));
             }
@@ -211,8 +222,7 @@ impl Unit {
         };
         // A triggered run triggers nothing, so that two tasks can't trigger each other for ever.
         if let Some(task) = next.as_ref().filter(|_| reason != Reason::Triggered && !self.deleted) {
-            let trigger = Trigger { task: self.spec.name.clone(), run_id: self.run_id(key), outcome };
-            actions.push(Action::Trigger { task: task.clone(), trigger });
+            actions.push(Action::Trigger { task: task.clone(), key, outcome });
         }
         self.begin_queued(actions);
     }

@@ -33,11 +33,19 @@ fn delay(interval: Duration) -> Schedule {
 }
 
 fn spec(schedules: Vec<Schedule>) -> TaskSpec {
-    TaskSpec { schedules: Some(schedules), ..TaskSpec::new(TaskName::new("a").expect("a name")) }
+    TaskSpec { schedules: Some(schedules), ..TaskSpec::default() }
 }
 
 fn definition(spec: TaskSpec) -> Definition {
-    Definition { id: 7, revision: 1, spec: Arc::new(spec), added_at: ADDED, due_at_once: false, paused: None }
+    Definition {
+        id: 7,
+        name: TaskName::new("a").expect("a name"),
+        revision: 1,
+        spec: Arc::new(spec),
+        added_at: ADDED,
+        due_at_once: false,
+        paused: None,
+    }
 }
 
 /// A unit that is told what happens, and remembers what it asked for.
@@ -118,7 +126,7 @@ fn what_waits_for_its_jitter_and_is_not_settled_is_missed_and_not_forgotten() {
         let mut told = Told::added(TaskSpec { jitter, ..spec(vec![every(secs(1))]) });
         let input = if pause {
             let pause = Pause { since: at(5.0), until: None, note: None, by: Actor::Host };
-            Input::Paused { pause, revision: 2 }
+            Input::Paused { pause: Box::new(pause), revision: 2 }
         } else {
             Input::Edited { spec: Arc::new(spec(vec![every(secs(60))])), revision: 2 }
         };
@@ -250,7 +258,7 @@ fn what_is_made_up_for_stays_in_its_order() {
 #[test]
 fn what_may_have_run_after_a_pause_that_ended_is_abandoned() {
     let mut definition = definition(spec(vec![every(secs(1))]));
-    definition.paused = paused(at(10.5), Some(at(20.5)));
+    definition.paused = paused(at(10.5), Some(at(20.5))).map(Box::new);
     let told = Told::restored(&definition, state(at(30.0)), Vec::new(), at(32.5), at(40.5));
     assert_eq!(told.records(), [(Outcome::Abandoned, at(34.0), 4), (Outcome::Missed, at(40.0), 6)]);
     assert!(told.unit.paused().is_none());

@@ -1,7 +1,8 @@
 //! What a task did, as far as it is kept in memory: counters, and the newest records.
 
-use std::collections::VecDeque;
 use std::time::Duration;
+
+use thin_vec::ThinVec;
 
 use crate::outcome::{Counts, Outcome, Reason, RunRecord, Span};
 use crate::time::Time;
@@ -21,9 +22,11 @@ const MAX_SPAN: Duration = Duration::from_secs(86_400);
 /// Counters and newest records of a task.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    pub counts: Counts,
+    successes: u64,
+    /// The other outcomes that occurred. In a box, since most tasks only succeed.
+    others: Option<Box<Counts>>,
     /// Newest last; at most [`LAST_RUNS`]. The newest may still grow; the others are closed.
-    pub last_runs: VecDeque<RunRecord>,
+    pub last_runs: ThinVec<RunRecord>,
     /// Closed records that the store does not have. In a box, since most tasks have none.
     #[expect(clippy::box_collection, reason = "a `Vec` takes three times as much where there is nothing in it")]
     unwritten: Option<Box<Vec<RunRecord>>>,
@@ -33,20 +36,41 @@ pub struct History {
 
 impl History {
     pub(super) fn restored(counts: Counts, last_runs: Vec<RunRecord>, lost: u64) -> Self {
-        Self { counts, last_runs: last_runs.into(), unwritten: None, lost }
+        let mut history = Self { last_runs: last_runs.into(), lost, ..Self::default() };
+        counts.iter().for_each(|(outcome, times)| history.count(outcome, times));
+        history
+    }
+
+    /// How many due times ended with each outcome.
+    pub fn counts(&self) -> Counts {
+        let mut counts = self.others.as_deref().copied().unwrap_or_default();
+        counts.add(Outcome::Success, self.successes);
+        counts
+    }
+
+    /// How many ended with success.
+    pub fn successes(&self) -> u64 {
+        self.successes
+    }
+
+    fn count(&mut self, outcome: Outcome, times: u64) {
+        match outcome {
+            Outcome::Success => self.successes += times,
+            _ => self.others.get_or_insert_default().add(outcome, times),
+        }
     }
 
     /// Takes in what became of a due time, or of several that were passed over together. `joins` says whether a success may share
     /// a record with the one before it. Answers whether one did: then nothing but its count and that record is different.
     pub(super) fn add(&mut self, record: &RunRecord, joins: bool) -> bool {
-        self.counts.add(record.outcome, record.times());
-        if let Some(newest) = self.last_runs.back_mut()
+        self.count(record.outcome, record.times());
+        if let Some(newest) = self.last_runs.last_mut()
             && continues(newest, record, joins)
         {
             extend(newest, record);
             return record.outcome == Outcome::Success;
         }
-        if let Some(closed) = self.last_runs.back() {
+        if let Some(closed) = self.last_runs.last() {
             let unwritten = self.unwritten.get_or_insert_default();
             if unwritten.len() == MAX_UNWRITTEN_RECORDS {
                 self.lost += unwritten.remove(0).times();
@@ -55,7 +79,7 @@ impl History {
         }
         self.make_room();
         self.last_runs.reserve_exact(1);
-        self.last_runs.push_back(record.clone());
+        self.last_runs.push(record.clone());
         false
     }
 

@@ -23,6 +23,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use thin_vec::ThinVec;
+
 use self::fault::{Fault, planted};
 pub use self::history::{History, LAST_RUNS};
 pub use self::restore::{CLOCK_SET_BACK, Outage};
@@ -60,7 +62,7 @@ pub enum Input {
     /// The definition changed; runs that are going on are not touched. What came due before was settled.
     Edited { spec: Arc<TaskSpec>, revision: u32 },
     /// The task is paused from now on. What came due before was settled.
-    Paused { pause: Pause, revision: u32 },
+    Paused { pause: Box<Pause>, revision: u32 },
     /// It is paused no more.
     Resumed { revision: u32 },
     /// The runs that are going on or wait are to end, or only the one.
@@ -92,8 +94,8 @@ pub enum Action {
     WantCatchUp,
     /// The task paused itself: make it durable.
     Pause(Pause),
-    /// Run another task.
-    Trigger { task: TaskName, trigger: Trigger },
+    /// Run another task, because a run of this one ended so.
+    Trigger { task: TaskName, key: RunKey, outcome: Outcome },
     /// The task is deleted and nothing of it goes on: forget it.
     Gone,
 }
@@ -160,9 +162,10 @@ pub struct Unit {
     next: Option<Planned>,
     /// When the last run ended, or the task was added: what a `delay` counts from. `None` while a run is going on.
     rested_since: Option<Time>,
-    running: Vec<Running>,
-    queue: VecDeque<Queued>,
-    backlogs: VecDeque<Backlog>,
+    /// Each of these takes a pointer where there is nothing in it, as is so for most tasks at most times.
+    running: ThinVec<Running>,
+    queue: ThinVec<Queued>,
+    backlogs: ThinVec<Backlog>,
     /// Whether the backlog has asked for room.
     wants_catch_up: bool,
     /// The newest due time that was made for a manual or triggered run, so that none is given twice.
@@ -198,13 +201,13 @@ impl Unit {
             anchor,
             due_at_once: definition.due_at_once,
             revision: definition.revision,
-            paused: definition.paused.clone().map(Box::new),
+            paused: definition.paused.clone(),
             cursor: if definition.due_at_once { Time(anchor.0.saturating_sub(1)) } else { anchor },
             next: None,
             rested_since: Some(anchor),
-            running: Vec::new(),
-            queue: VecDeque::new(),
-            backlogs: VecDeque::new(),
+            running: ThinVec::new(),
+            queue: ThinVec::new(),
+            backlogs: ThinVec::new(),
             wants_catch_up: false,
             newest_own: Time(i64::MIN),
             wake: None,
@@ -333,7 +336,7 @@ impl Unit {
         };
         let waiting = self.queue.iter().map(|run| queued(run.key, run.reason, run.trigger.clone()));
         UnitState {
-            counts: self.history.counts,
+            counts: self.history.counts(),
             last_runs: self.history.last_runs.iter().cloned().collect(),
             last_success: self.last_success,
             accounted: self.cursor,
@@ -364,7 +367,7 @@ impl Unit {
     /// Of a state, a patch says what successes change of the newest record, the cursor, and the first attempt of a run in its order.
     /// It says too that nothing waits and that the last run did not fail. Everything else changes only where `whole` is set.
     pub fn patch(&self) -> Option<Patch> {
-        let newest = self.history.last_runs.back().filter(|newest| newest.outcome == Outcome::Success)?;
+        let newest = self.history.last_runs.last().filter(|newest| newest.outcome == Outcome::Success)?;
         let plain = !self.whole
             && self.queue.is_empty()
             && self.backlogs.is_empty()
@@ -388,7 +391,7 @@ impl Unit {
             took_total_us: span.took_total_us,
             took_max_us: span.took_max_us,
             lateness_max_us: span.lateness_max_us,
-            successes: self.history.counts.get(Outcome::Success),
+            successes: self.history.successes(),
             accounted: self.cursor,
             rest,
             scheduled_runs: self.scheduled_runs,
@@ -414,7 +417,7 @@ impl Unit {
             Input::Backfill { due } => {
                 if !due.is_empty() && self.backlogs.len() < MAX_BACKLOGS {
                     self.backfills += 1;
-                    self.backlogs.push_back(Backlog { reason: Reason::Backfill, backfill: self.backfills, due });
+                    self.backlogs.push(Backlog { reason: Reason::Backfill, backfill: self.backfills, due });
                 }
             }
             Input::Finished { key, began, report } => self.finished(key, began, report, now, actions),
@@ -424,7 +427,7 @@ impl Unit {
                 self.leave_behind(now, actions);
                 self.revision = revision;
                 self.next = None;
-                self.paused = Some(Box::new(pause));
+                self.paused = Some(pause);
             }
             Input::Resumed { revision } => {
                 self.revision = revision;

@@ -1,5 +1,7 @@
 //! What happens when a run is to begin while others go on.
 
+use thin_vec::ThinVec;
+
 use super::fault::{Fault, planted};
 use super::{Action, Queued, Running, Unit};
 use crate::outcome::{Outcome, Reason, RunKey};
@@ -52,7 +54,7 @@ impl Unit {
             }
             _ => {
                 self.count_scheduled(run.reason);
-                self.queue.push_back(run);
+                self.queue.push(run);
             }
         }
     }
@@ -87,10 +89,8 @@ impl Unit {
 
     /// Begins what waits, as far as it may.
     pub(super) fn begin_queued(&mut self, actions: &mut Vec<Action>) {
-        if self.running.is_empty()
-            && (!self.halted || planted(Fault::DeletedBeginsQueued))
-            && let Some(run) = self.queue.pop_front()
-        {
+        if self.running.is_empty() && (!self.halted || planted(Fault::DeletedBeginsQueued)) && !self.queue.is_empty() {
+            let run = self.queue.remove(0);
             self.start(run, None, actions);
         }
     }
@@ -129,8 +129,9 @@ impl Unit {
     /// Cancels all that goes on or waits, or only one run.
     pub(super) fn cancel(&mut self, key: Option<RunKey>, now: Time, actions: &mut Vec<Action>) {
         let meant = |other: RunKey| key.is_none_or(|key| key == other);
-        let (cancelled, rest): (Vec<_>, Vec<_>) = self.queue.drain(..).partition(|run| meant(run.key));
-        self.queue = rest.into();
+        let (cancelled, rest): (ThinVec<_>, _) =
+            std::mem::take(&mut self.queue).into_iter().partition(|run| meant(run.key));
+        self.queue = rest;
         for run in cancelled {
             self.end_unrun(run.key, run.reason, Outcome::Cancelled, "cancelled while it waited for its turn", actions);
         }

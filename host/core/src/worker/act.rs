@@ -7,7 +7,7 @@ use futures_util::FutureExt;
 
 use super::{InFlight, Wish, Worker};
 use crate::events::{Event, EventKind};
-use crate::outcome::{Outcome, RunKey, RunRecord, RunReport};
+use crate::outcome::{Outcome, RunKey, RunRecord, RunReport, Trigger};
 use crate::ports::{Attempt, Clock, Runner};
 use crate::time::Time;
 use crate::unit::{Action, Input};
@@ -64,10 +64,14 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             Action::WantCatchUp => self.catch_ups.push_back(index),
             Action::Pause(pause) => {
                 let slot = self.slots[index as usize].as_ref()?;
-                let (task, id) = (slot.definition.spec.name.clone(), slot.definition.id);
+                let (task, id) = (slot.definition.name.clone(), slot.definition.id);
                 self.wish(Wish::Pause { task, id, pause });
             }
-            Action::Trigger { task, trigger } => self.wish(Wish::Trigger { task, trigger }),
+            Action::Trigger { task, key, outcome } => {
+                let slot = self.slots[index as usize].as_ref()?;
+                let trigger = Trigger { task: slot.definition.name.clone(), run_id: slot.unit.run_id(key), outcome };
+                self.wish(Wish::Trigger { task, trigger });
+            }
             Action::Gone => self.forget(index),
         }
         None
@@ -87,7 +91,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         }
         let run = slot.unit.run(key)?;
         let attempt = Attempt {
-            task: slot.definition.spec.name.clone(),
+            task: slot.definition.name.clone(),
             run_id: slot.unit.run_id(key),
             number: attempt,
             since: slot.unit.last_success(),
@@ -142,7 +146,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         if record.outcome != Outcome::Success && record.outcome.ran() {
             slot.log.mark_failed();
             if slot.unit.failures() == 1 && record.outcome != Outcome::Cancelled {
-                self.failures.tell(now, &slot.definition.spec.name, slot.unit.run_id(record.key), record);
+                self.failures.tell(now, &slot.definition.name, slot.unit.run_id(record.key), record);
             }
         }
         slot.release(record.key);

@@ -52,6 +52,7 @@ impl<R: Runner, C: Clock> HandDriven<R, C> {
             store,
             claims,
             wishes: mpsc::channel(MAX_WISHES).0,
+            answers: mpsc::unbounded_channel().0,
             cancel_grace: std::time::Duration::ZERO,
             ceilings: Arc::default(),
         };

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use thin_vec::ThinVec;
 use tokio::sync::oneshot;
 
 use super::slot::{MAX_OLD_PLUGINS, Rare};
@@ -30,7 +31,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let NewUnit { definition, plugin, job, known } = new;
         let bounded = Definition { spec: self.shared.ceilings.bounded(&definition.spec), ..definition.clone() };
         let sink = Arc::clone(&self.shared.logs);
-        let name = definition.spec.name.clone();
+        let name = definition.name.clone();
         let mut actions = Vec::new();
         let is_new = known.is_none();
         let (log_seq, log_lost, old_plugins, unit) = match known {
@@ -53,8 +54,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             plugin,
             job,
             log,
-            controls: Vec::new(),
-            spare_control: None,
+            controls: ThinVec::new(),
             wake: 0,
             dirty: false,
             rare: (!old_plugins.is_empty()).then(|| Box::new(Rare { old_plugins, ..Rare::default() })),
@@ -121,7 +121,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Lets all begin that has come due, before the definition of a task changes.
     fn settle(&mut self, definition: &Definition) -> Option<u32> {
-        let index = *self.by_name.get(definition.spec.name.as_str())?;
+        let index = *self.by_name.get(definition.name.as_str())?;
         // Each step takes one, and few come within the moment that a worker is late; of many, the rest is taken as missed.
         for _ in 0..MAX_SETTLED {
             let now = self.clock.now();
@@ -143,7 +143,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Lets a task run that could not, unless it was edited, or deleted and added anew, meanwhile.
     pub(crate) fn revive(&mut self, definition: &Definition, job: R::Job) {
-        let Some(&index) = self.by_name.get(definition.spec.name.as_str()) else { return };
+        let Some(&index) = self.by_name.get(definition.name.as_str()) else { return };
         let is_same = |slot: &&mut Slot<R::Job>| {
             (slot.definition.id, slot.definition.revision) == (definition.id, definition.revision)
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use thin_vec::ThinVec;
 use tokio::sync::oneshot;
 
 use crate::log::TaskLog;
@@ -39,9 +40,7 @@ pub(crate) struct Slot<J> {
     pub job: Result<J, Arc<str>>,
     pub(super) log: Arc<TaskLog>,
     /// How the runs that are going on are told to stop.
-    pub(super) controls: Vec<(RunKey, Arc<RunControl>)>,
-    /// One that was not touched, for the next run.
-    pub(super) spare_control: Option<Arc<RunControl>>,
+    pub(super) controls: ThinVec<(RunKey, Arc<RunControl>)>,
     /// The number of the wake-up that is meant; earlier ones are stale.
     pub(super) wake: u32,
     pub(super) dirty: bool,
@@ -107,6 +106,21 @@ impl<J> Slot<J> {
         &self.definition.spec
     }
 
+    /// Something of all of it, for nothing but to have it at hand.
+    pub(super) fn look(&self) -> u64 {
+        let unit = self.unit.cursor().0
+            ^ self.unit.scheduled_runs().cast_signed()
+            ^ self.unit.history.successes().cast_signed();
+        let rest = self.definition.added_at.0 ^ i64::from(self.wake) ^ i64::from(self.plugin.0[0]);
+        (unit ^ rest).cast_unsigned()
+    }
+
+    /// The same of what it points to.
+    pub(super) fn look_further(&self) -> u64 {
+        let newest = self.unit.history.last_runs.last().map_or(0, |run| run.key.due.0);
+        newest.cast_unsigned() ^ u64::from(self.log.task().as_str().as_bytes()[0])
+    }
+
     /// What few tasks have, made now if it is not there.
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
@@ -141,18 +155,17 @@ impl<J> Slot<J> {
     /// Makes a control for a run that begins; one that goes on has its own.
     pub(super) fn admit(&mut self, key: RunKey) {
         if self.control(key).is_none() {
-            let control = self.spare_control.take().unwrap_or_default();
             // Most tasks never have more than one.
             self.controls.reserve_exact(1);
-            self.controls.push((key, control));
+            self.controls.push((key, Arc::default()));
         }
     }
 
-    /// A run has ended.
+    /// A run has ended. A task that rests keeps no room for the next one.
     pub(super) fn release(&mut self, key: RunKey) {
-        if let Some(at) = self.controls.iter().position(|(other, _)| *other == key) {
-            let (_, control) = self.controls.swap_remove(at);
-            self.spare_control = Some(control).filter(|control| !control.is_cancelled());
+        self.controls.retain(|(other, _)| *other != key);
+        if self.controls.is_empty() {
+            self.controls = ThinVec::new();
         }
     }
 
@@ -179,7 +192,7 @@ impl<J> Slot<J> {
         };
         Run {
             id: self.unit.run_id(record.key),
-            task: self.definition.spec.name.clone(),
+            task: self.definition.name.clone(),
             record: record.clone(),
             phase: RunPhase::Ended,
             plugin,

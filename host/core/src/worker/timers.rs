@@ -20,7 +20,7 @@ pub(super) struct Timers {
 
 /// Ordered by time, so that the heap's top is due first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Wake {
+pub(super) struct Wake {
     at: Time,
     slot: u32,
     number: u32,

@@ -339,7 +339,7 @@ impl Truth {
             self.due_times_are_accounted_for(oracle, before, &after, &records().collect::<Vec<_>>(), input)?;
         }
         policies_are_kept(&oracle.spec, before, &after, input, actions, self.again, now)?;
-        let counts = unit.history.counts;
+        let counts = unit.history.counts();
         ensure!(counts == self.counts, "the counts {counts:?} are not those of the records, {:?}", self.counts);
         ensure!(unit.history.last_runs.len() <= LAST_RUNS, "{} records in memory", unit.history.last_runs.len());
         Ok(after)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use taskhost_core::outcome::{Counts, Outcome, Reason, RunKey, RunReport, TaskId, Trigger};
+use taskhost_core::outcome::{Counts, Outcome, Reason, RunId, RunKey, RunReport, TaskId, Trigger};
 use taskhost_core::patch::{Patch, Patches};
 use taskhost_core::ports::{Actor, Definition, HostRun, OpenRun, Pause, Progress, UnitState};
 use taskhost_core::time::Time;
@@ -17,7 +17,7 @@ use taskhost_core::unit::{Action, Input, MAX_BACKFILL, Outage, Unit};
 use crate::check::{Check, MAX_NOTING, Seen, Truth, ensure};
 use crate::guest::Guest;
 use crate::oracle::Oracle;
-use crate::plan::{Event, Plan};
+use crate::plan::{Event, Plan, name};
 use crate::random::Random;
 use crate::store::{Batch, JournalPatch, Store};
 
@@ -224,6 +224,7 @@ impl World {
                 let id = crate::random::hash(&[self.seed, self.tasks_made]) >> 1;
                 let definition = Definition {
                     id,
+                    name: name(*task),
                     revision: 1,
                     spec: Arc::new((**spec).clone()),
                     added_at: self.now(),
@@ -254,6 +255,11 @@ impl World {
                 let now = self.now();
                 let until = until.map(|until| now.saturating_add(until));
                 let pause = Pause { since: now, until, note: None, by: Actor::Uid(1000) };
+                if let Some(live) = self.present(*task) {
+                    let id = live.definition.id;
+                    // Should the host die before it has written what ran by the clock as it was, the pause is all that is known of then.
+                    self.truths.entry(id).and_modify(|truth| truth.loose |= truth.began_after(now));
+                }
                 self.pause(*task, Some(pause))?;
             }
             Event::Resume { task } => {
@@ -352,8 +358,11 @@ impl World {
 
     fn pause(&mut self, task: usize, pause: Option<Pause>) -> Check {
         let Some(live) = self.present(task) else { return Ok(()) };
-        let definition =
-            Definition { revision: live.definition.revision + 1, paused: pause, ..live.definition.clone() };
+        let definition = Definition {
+            revision: live.definition.revision + 1,
+            paused: pause.map(Box::new),
+            ..live.definition.clone()
+        };
         self.commit(task, &definition);
         self.settle(task)?;
         let revision = definition.revision;
@@ -485,7 +494,9 @@ impl World {
                 let id = live.definition.id;
                 self.wishes.push_back(Wish::Pause { task, id, pause });
             }
-            Action::Trigger { task: other, trigger } => {
+            Action::Trigger { task: other, key, outcome } => {
+                let run_id = RunId { task: live.definition.id, key };
+                let trigger = Trigger { task: live.definition.name.clone(), run_id, outcome };
                 let task = other.as_str().trim_start_matches('t').parse().unwrap_or(usize::MAX);
                 self.wishes.push_back(Wish::Trigger { task, trigger });
             }

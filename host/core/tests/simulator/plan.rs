@@ -207,7 +207,7 @@ impl Maker {
     }
 
     fn add(&mut self, task: usize) -> Event {
-        let mut spec = TaskSpec::new(name(task));
+        let mut spec = TaskSpec::default();
         self.set_timing(&mut spec);
         for part in 0..PARTS {
             if self.random.chance(30) {
@@ -221,7 +221,7 @@ impl Maker {
 
     /// Of each kind some, none so fast for so long that a week of it takes minutes.
     fn add_for_week(&mut self, task: usize) -> Event {
-        let mut spec = TaskSpec::new(name(task));
+        let mut spec = TaskSpec::default();
         let every = |interval| Schedule::Every(Every::of(Interval::new(interval).expect("in range")));
         let cron = |expression, zone| {
             let zone = Zone::parse(zone).expect("a zone");

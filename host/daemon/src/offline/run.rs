@@ -46,8 +46,8 @@ const FALLBACK_NAME: &str = "run";
 
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let wasm = read_plugin(&args.file)?;
-    let spec = match spec(&args) {
-        Ok(spec) => spec,
+    let (name, spec) = match task(&args) {
+        Ok(task) => task,
         Err(error) => {
             eprintln!("taskhost: {error:#}");
             return Ok(ExitCode::from(USAGE));
@@ -59,11 +59,11 @@ pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         .event_interval(1)
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(run_ticks(wasm, spec, args))
+    runtime.block_on(run_ticks(wasm, name, spec, args))
 }
 
-/// What the arguments ask for, but the plugin.
-fn spec(args: &RunArgs) -> anyhow::Result<TaskSpec> {
+/// The task that the arguments ask for, but its plugin.
+fn task(args: &RunArgs) -> anyhow::Result<(TaskName, TaskSpec)> {
     let stem = args.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name = TaskName::new(stem).or_else(|_| TaskName::new(FALLBACK_NAME))?;
     let patch = SpecPatch {
@@ -75,7 +75,7 @@ fn spec(args: &RunArgs) -> anyhow::Result<TaskSpec> {
         instance: Some(args.instance.clone()),
         ..SpecPatch::default()
     };
-    Ok(TaskSpec::new(name).patched(patch, &Zone::utc())?)
+    Ok((name, TaskSpec::default().patched(patch, &Zone::utc())?))
 }
 
 /// What is granted; relative paths are told from the working folder.
@@ -101,7 +101,7 @@ fn grants(args: &GrantArgs) -> anyhow::Result<GrantsText> {
     })
 }
 
-async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, args: RunArgs) -> anyhow::Result<ExitCode> {
+async fn run_ticks(wasm: Bytes, name: TaskName, mut spec: TaskSpec, args: RunArgs) -> anyhow::Result<ExitCode> {
     let engine = engine_for(wasm.clone(), crate::compiler(), args.secrets_dir).map_err(failed_to)?;
     let facts = match engine.admit(wasm).await {
         Ok(facts) => facts,
@@ -120,14 +120,14 @@ async fn run_ticks(wasm: Bytes, mut spec: TaskSpec, args: RunArgs) -> anyhow::Re
     let runner = engine.runner(0);
 
     let bus = EventBus::new();
-    let log = TaskLog::detached_on(TASK, spec.name.clone(), bus.clone());
+    let log = TaskLog::detached_on(TASK, name.clone(), bus.clone());
     let printer = Printer::spawn(bus.subscribe(true), Arc::clone(&log)).context("failed to start a thread")?;
     let mut last = RunReport::of(Outcome::Success);
     let mut since = None;
     for _ in 0..args.ticks {
         let due = SystemClock.now();
         let attempt = Attempt {
-            task: spec.name.clone(),
+            task: name.clone(),
             run_id: RunId { task: TASK, key: RunKey::of(due) },
             number: 1,
             since,
@@ -242,16 +242,16 @@ mod tests {
     use super::*;
     use crate::args::{Cli, Command};
 
-    fn spec_of(words: &[&str]) -> anyhow::Result<TaskSpec> {
+    fn task_of(words: &[&str]) -> anyhow::Result<(TaskName, TaskSpec)> {
         let cli = Cli::try_parse_from([&["taskhost", "run"], words].concat()).expect("a command line");
         match cli.command {
-            Some(Command::Run(args)) => spec(&args),
+            Some(Command::Run(args)) => task(&args),
             other => panic!("another command: {other:?}"),
         }
     }
 
     fn name_for(file: &str) -> String {
-        spec_of(&[file]).expect("valid").name.to_string()
+        task_of(&[file]).expect("valid").0.to_string()
     }
 
     #[test]
@@ -276,7 +276,7 @@ mod tests {
     fn a_plugin_is_granted_and_limited_as_a_task_is() {
         let words = "a.wasm --env A=b --dir data --dir /srv::/x:ro --allow-host example.com:443 --config c=d --secret key --kv \
                      --limit cpu_ms=5s --limit log_lines=default --memory 1MiB --instance keep";
-        let spec = spec_of(&words.split_whitespace().collect::<Vec<_>>()).expect("valid");
+        let (_, spec) = task_of(&words.split_whitespace().collect::<Vec<_>>()).expect("valid");
         let here = std::env::current_dir().expect("a working folder").join("data");
         let dir = |host: &str, guest: &str, read_only| DirGrant { host: host.into(), guest: guest.into(), read_only };
         let grants = spec.grants();
@@ -292,7 +292,7 @@ mod tests {
             (&["a.wasm", "--limit", "handles=0"], "it must be from 1 to 100000"),
             (&["a.wasm", "--instance", "warm"], "it is one of fresh and keep"),
         ] {
-            let refused = spec_of(words).expect_err("refused").to_string();
+            let refused = task_of(words).expect_err("refused").to_string();
             assert!(refused.contains(told), "{words:?}: {refused}");
         }
     }

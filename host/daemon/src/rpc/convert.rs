@@ -107,7 +107,11 @@ fn grants_text(grants: api::Grants) -> GrantsText {
 /// A task; `effective` writes out the defaults of its definition.
 pub(crate) fn task(view: TaskView, effective: bool) -> api::Task {
     api::Task {
-        spec: if effective { spec(&view.spec.effective(), true) } else { spec(&view.spec, false) },
+        spec: if effective {
+            spec(view.name.as_str(), &view.spec.effective(), true)
+        } else {
+            spec(view.name.as_str(), &view.spec, false)
+        },
         revision: view.revision.into(),
         state: state(view.state()).to_owned(),
         paused: view.paused.map(paused),
@@ -139,9 +143,9 @@ fn paused(pause: Pause) -> api::Paused {
     }
 }
 
-pub(crate) fn spec(spec: &TaskSpec, with_empty: bool) -> api::Spec {
+pub(crate) fn spec(name: &str, spec: &TaskSpec, with_empty: bool) -> api::Spec {
     api::Spec {
-        name: spec.name.to_string(),
+        name: name.to_owned(),
         plugin: match &spec.plugin {
             PluginRef::Builtin(name) => api::PluginRef::Builtin(name.clone()),
             PluginRef::Sha256(sha256) => api::PluginRef::Sha256(sha256.to_string()),
@@ -277,7 +281,6 @@ fn trigger(trigger: &Trigger) -> api::Trigger {
 
 /// What became of a task that was applied.
 pub(crate) fn task_change(applied: &Applied) -> api::TaskChange {
-    let differences = |old: &TaskSpec, new: &TaskSpec| spec(old, false).differences(&spec(new, false));
     api::TaskChange {
         task: applied.task.to_string(),
         kind: match applied.kind {
@@ -293,12 +296,18 @@ pub(crate) fn task_change(applied: &Applied) -> api::TaskChange {
     }
 }
 
+/// What one definition of a task has that another has not.
+fn differences(old: &TaskSpec, new: &TaskSpec) -> Vec<api::Difference> {
+    // A task never changes its name.
+    spec("", old, false).differences(&spec("", new, false))
+}
+
 /// Revisions, newest first, each with what it changed of the one before it.
 pub(crate) fn changes(revisions: &[Revision], limit: usize) -> Vec<api::Change> {
     let change = |(at, revision): (usize, &Revision)| {
         let before = revisions.get(at + 1).and_then(|before| before.spec.as_ref());
         let diff = match (revision.kind, before, &revision.spec) {
-            (RevisionKind::Edit, Some(old), Some(new)) => spec(old, false).differences(&spec(new, false)),
+            (RevisionKind::Edit, Some(old), Some(new)) => differences(old, new),
             _ => Vec::new(),
         };
         api::Change {

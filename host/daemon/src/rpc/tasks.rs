@@ -292,7 +292,7 @@ impl Rpc {
     /// Whether a task of this definition could be added, whatever its plugin.
     async fn check_addable(&self, spec: &taskhost_api::Spec, replace: bool) -> Result<(), TaskError> {
         let name = TaskName::new(&spec.name).map_err(SpecError::from)?;
-        let defaults = TaskSpec::new(name.clone());
+        let defaults = TaskSpec::default();
         let plugin = defaults.plugin.clone();
         defaults.patched(convert::add_patch(spec.clone(), plugin), self.host.zone())?;
         match self.host.get(&spec.name).await {

@@ -122,7 +122,7 @@ async fn a_plugin_that_is_not_stored_is_not_found() {
     let host = Host::new();
     let spec = taskhost_core::spec::TaskSpec {
         plugin: taskhost_core::plugin::PluginRef::Sha256(Task::of("").sha256()),
-        ..taskhost_core::spec::TaskSpec::new(Task::of("").name)
+        ..taskhost_core::spec::TaskSpec::default()
     };
     let refused = host.engine.prepare(0, spec.into()).await;
     assert!(matches!(refused, Err(PluginError::NotFound(_))));

@@ -269,7 +269,7 @@ impl Task {
             args: self.args.clone(),
             memory_bytes: self.memory_bytes,
             grants: Some(Box::new(self.grants.clone())),
-            ..TaskSpec::new(self.name.clone())
+            ..TaskSpec::default()
         };
         let patch = SpecPatch {
             limits: Some(Some(self.limits.clone())),

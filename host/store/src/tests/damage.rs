@@ -3,6 +3,7 @@
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use taskhost_core::ports::{HistoryBatch, Store, UnitState};
@@ -15,7 +16,10 @@ async fn stored(dir: &Path) {
     store.commit(vec![add(1, "one")]).await.expect("added");
     store.commit(vec![add(2, "two")]).await.expect("added");
     let state = UnitState { log_seq: 7, ..UnitState::default() };
-    store.record(HistoryBatch { states: vec![(1, state)], ..HistoryBatch::default() }).await.expect("recorded");
+    store
+        .record(Arc::new(HistoryBatch { states: vec![(1, state)], ..HistoryBatch::default() }))
+        .await
+        .expect("recorded");
     close(store).await;
 }
 
@@ -86,7 +90,7 @@ async fn definitions_moved_away_begin_anew_without_what_their_log_had() {
 async fn a_newer_schema_is_refused_and_left_alone() {
     let dir = temp_dir();
     stored(dir.path()).await;
-    for (file, knows) in [("history.db", 2), ("definitions.db", 1)] {
+    for (file, knows) in [("history.db", 2), ("definitions.db", 2)] {
         let file = dir.path().join(file);
         Connection::open(&file).expect("opens").pragma_update(None, "user_version", 99).expect("a version");
         let refused = SqliteStore::open(dir.path()).expect_err("newer");
@@ -139,7 +143,7 @@ async fn a_damaged_history_is_set_aside_and_the_definitions_run() {
             "{faults:?}"
         );
         store
-            .record(HistoryBatch { states: vec![(1, UnitState::default())], ..HistoryBatch::default() })
+            .record(Arc::new(HistoryBatch { states: vec![(1, UnitState::default())], ..HistoryBatch::default() }))
             .await
             .expect("recorded");
         close(store).await;
@@ -153,7 +157,7 @@ async fn a_history_found_damaged_while_running_is_set_aside_then() {
     let store = open(dir.path());
     let state = UnitState { log_seq: 8, ..UnitState::default() };
     let batch = HistoryBatch { states: vec![(1, state.clone())], ..HistoryBatch::default() };
-    store.record(batch.clone()).await.expect("recorded");
+    store.record(Arc::new(batch.clone())).await.expect("recorded");
     store.read_logs(1, 0, 10).await.expect("a reader that is connected");
     // Into the log, and with it out of the page cache, so that the next batch reads from the file.
     Connection::open(dir.path().join("history.db"))
@@ -168,7 +172,7 @@ async fn a_history_found_damaged_while_running_is_set_aside_then() {
 
     store.record_starts(vec![start(1, 10)]).await.expect("recorded in a new one");
     assert_eq!(set_aside(dir.path()).len(), 1);
-    store.record(batch).await.expect("recorded in the same");
+    store.record(Arc::new(batch)).await.expect("recorded in the same");
     assert_eq!(set_aside(dir.path()).len(), 1);
     let loaded = load(&store).tasks.remove(0);
     assert_eq!((loaded.state, loaded.starts), (state, vec![start(1, 10).run]));

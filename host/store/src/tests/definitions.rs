@@ -112,7 +112,7 @@ async fn the_log_is_grown_at_start_and_written_over_from_its_beginning() {
     let args = "x".repeat(16 << 10);
     let mut last: Vec<_> = (0..8).map(|id| definition(id, &format!("task-{id}"))).collect();
     for definition in &last {
-        store.commit(vec![add(definition.id, definition.spec.name.as_str())]).await.expect("added");
+        store.commit(vec![add(definition.id, definition.name.as_str())]).await.expect("added");
     }
     let grown = fs::metadata(&log).expect("a log").len();
     assert!(grown >= WAL_BYTES, "{grown}");

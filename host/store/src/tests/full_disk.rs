@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::Command;
+use std::sync::Arc;
 
 use sha2::Digest;
 use taskhost_core::key_value::{KeyValueChange, KeyValueError};
@@ -91,7 +92,7 @@ async fn on_a_small_disk(dir: &Path) {
         logs: (0..64).map(|seq| LogChunk { task: seq, ..chunk(seq) }).collect(),
         ..HistoryBatch::default()
     };
-    assert!(matches!(store.record(batch.clone()).await, Err(StoreError::Full(_))));
+    assert!(matches!(store.record(Arc::new(batch.clone())).await, Err(StoreError::Full(_))));
     // More than the log has room for, which was grown before.
     let starts: Vec<_> = (0..500_000).map(|second| start(0, second)).collect();
     assert!(matches!(store.record_starts(starts).await, Err(StoreError::Full(_))));
@@ -126,7 +127,7 @@ async fn on_a_small_disk(dir: &Path) {
     store.commit(vec![add(1000, "zz-after")]).await.expect("added without a restart");
     taken.push("zz-after".to_owned());
     store
-        .record(HistoryBatch { logs: vec![chunk(1)], ..HistoryBatch::default() })
+        .record(Arc::new(HistoryBatch { logs: vec![chunk(1)], ..HistoryBatch::default() }))
         .await
         .expect("recorded without a restart");
     store.record_starts(vec![start(0, 1)]).await.expect("recorded without a restart");

@@ -1,5 +1,7 @@
 //! States and logs.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use taskhost_core::log::LogChunk;
 use taskhost_core::outcome::{Counts, Outcome};
@@ -42,8 +44,8 @@ async fn the_newest_state_of_each_task_is_loaded_after_a_crash() {
     store.commit(vec![add(1, "a")]).await.expect("added");
     store.commit(vec![add(u64::MAX, "b")]).await.expect("added");
     let batch = |states| HistoryBatch { states, ..HistoryBatch::default() };
-    store.record(batch(vec![(1, state(1)), (u64::MAX, state(2))])).await.expect("recorded");
-    store.record(batch(vec![(1, state(3))])).await.expect("recorded");
+    store.record(Arc::new(batch(vec![(1, state(1)), (u64::MAX, state(2))]))).await.expect("recorded");
+    store.record(Arc::new(batch(vec![(1, state(3))]))).await.expect("recorded");
     let copy = crashed(dir.path());
     let states: Vec<_> = load(&open(copy.path())).tasks.into_iter().map(|task| task.state).collect();
     assert_eq!(states, [state(3), state(2)]);
@@ -62,8 +64,8 @@ async fn lines_are_numbered_on_from_the_newest_stored_one_even_if_a_crash_lost_t
         logs: vec![chunk(1, 11, 10), chunk(1, 1, 10), chunk(2, 1, 10)],
         ..HistoryBatch::default()
     };
-    store.record(batch).await.expect("recorded");
-    store.record(logs(vec![chunk(u64::MAX, 5, 2)])).await.expect("recorded");
+    store.record(Arc::new(batch)).await.expect("recorded");
+    store.record(Arc::new(logs(vec![chunk(u64::MAX, 5, 2)]))).await.expect("recorded");
     let copy = crashed(dir.path());
     let seqs: Vec<_> = load(&open(copy.path())).tasks.into_iter().map(|task| task.state.log_seq).collect();
     assert_eq!(seqs, [20, 100, 6]);
@@ -75,8 +77,8 @@ async fn log_chunks_read_back_oldest_first_and_no_more_than_asked_for() {
     let dir = temp_dir();
     let store = open(dir.path());
     let chunks: Vec<_> = [1, 11, 21, 31].map(|seq| chunk(5, seq, 10)).to_vec();
-    store.record(logs(vec![chunks[2].clone(), chunks[0].clone(), chunk(6, 1, 1)])).await.expect("recorded");
-    store.record(logs(vec![chunks[3].clone(), chunks[1].clone()])).await.expect("recorded");
+    store.record(Arc::new(logs(vec![chunks[2].clone(), chunks[0].clone(), chunk(6, 1, 1)]))).await.expect("recorded");
+    store.record(Arc::new(logs(vec![chunks[3].clone(), chunks[1].clone()]))).await.expect("recorded");
 
     assert_eq!(store.read_logs(5, 0, 1000).await.expect("reads"), chunks);
     assert_eq!(seqs(&store, 5, 0, 10).await, [31]);
@@ -101,10 +103,10 @@ async fn lines_of_many_tasks_share_rows_and_are_read_with_those_that_have_their_
     let dir = temp_dir();
     let store = open(dir.path());
     store.commit(vec![add(7, "a"), add(8, "b")]).await.expect("added");
-    store.record(of_many(1000, 1)).await.expect("recorded");
-    store.record(of_many(1000, 2)).await.expect("recorded");
-    store.record(logs(vec![chunk(7, 3, 10)])).await.expect("recorded");
-    store.record(of_many(1000, 13)).await.expect("recorded");
+    store.record(Arc::new(of_many(1000, 1))).await.expect("recorded");
+    store.record(Arc::new(of_many(1000, 2))).await.expect("recorded");
+    store.record(Arc::new(logs(vec![chunk(7, 3, 10)]))).await.expect("recorded");
+    store.record(Arc::new(of_many(1000, 13))).await.expect("recorded");
     assert_eq!(seqs(&store, 7, 0, 100).await, [1, 2, 3, 13]);
     assert_eq!(seqs(&store, 7, 0, 2).await, [3, 13]);
     assert_eq!(seqs(&store, 7, 12, 100).await, [13]);
@@ -122,7 +124,7 @@ async fn lines_that_share_rows_become_chunks_and_stay_readable() {
     let store = open(dir.path());
     store.commit(vec![add(7, "stays"), add(8, "goes")]).await.expect("added");
     for seq in 1..=200 {
-        store.record(of_many(300, seq)).await.expect("recorded");
+        store.record(Arc::new(of_many(300, seq))).await.expect("recorded");
         if seq == 100 {
             store.commit(vec![delete(8, "goes", 2)]).await.expect("deleted");
         }
@@ -142,9 +144,9 @@ async fn a_log_over_its_quota_loses_its_oldest_lines_and_no_other_task_does() {
     let store = open(dir.path());
     let data = vec![7; 64 << 10];
     let large = |task, seq| LogChunk { data: data.clone(), failed: seq == 2, ..chunk(task, seq, 1) };
-    store.record(logs(vec![large(2, 1)])).await.expect("recorded");
+    store.record(Arc::new(logs(vec![large(2, 1)]))).await.expect("recorded");
     for seq in 1..=100 {
-        store.record(logs(vec![large(1, seq)])).await.expect("recorded");
+        store.record(Arc::new(logs(vec![large(1, seq)]))).await.expect("recorded");
     }
     let kept = seqs(&store, 1, 0, usize::MAX).await;
     assert!((kept.len() as u64) << 16 <= MAX_LOG_BYTES, "{kept:?}");
@@ -162,10 +164,10 @@ async fn a_quota_counts_what_was_there_before_a_restart() {
     let large = |seq| LogChunk { data: data.clone(), ..chunk(1, seq, 1) };
     let store = open(dir.path());
     store.commit(vec![add(1, "a")]).await.expect("added");
-    store.record(logs((1..=15).map(large).collect())).await.expect("recorded");
+    store.record(Arc::new(logs((1..=15).map(large).collect()))).await.expect("recorded");
     close(store).await;
     let store = open(dir.path());
-    store.record(logs(vec![large(16)])).await.expect("recorded");
+    store.record(Arc::new(logs(vec![large(16)]))).await.expect("recorded");
     assert_eq!(seqs(&store, 1, 0, usize::MAX).await, (4..=16).collect::<Vec<_>>());
     close(store).await;
 }
@@ -174,9 +176,9 @@ async fn a_quota_counts_what_was_there_before_a_restart() {
 async fn lines_that_are_too_old_go_with_the_next_ones() {
     let dir = temp_dir();
     let store = open(dir.path());
-    store.record(logs(vec![chunk(1, 1, 1), chunk(1, 2, 1)])).await.expect("recorded");
+    store.record(Arc::new(logs(vec![chunk(1, 1, 1), chunk(1, 2, 1)]))).await.expect("recorded");
     let newest = LogChunk { last_time: chunk(1, 2, 1).last_time.saturating_add(MAX_LOG_AGE), ..chunk(1, 3, 1) };
-    store.record(logs(vec![newest])).await.expect("recorded");
+    store.record(Arc::new(logs(vec![newest]))).await.expect("recorded");
     assert_eq!(seqs(&store, 1, 0, 10).await, [2, 3]);
     close(store).await;
 }
@@ -198,10 +200,10 @@ async fn deletion_takes_all_of_a_task_along_and_late_batches_do_not_bring_it_bac
     let batch = of_everything([1, 2].into_iter());
     let starts = vec![start(1, 10), start(2, 10)];
     store.commit(vec![add(1, "gone"), add(2, "stays")]).await.expect("added");
-    store.record(batch.clone()).await.expect("recorded");
+    store.record(Arc::new(batch.clone())).await.expect("recorded");
     store.record_starts(starts.clone()).await.expect("recorded");
     store.commit(vec![delete(1, "gone", 2)]).await.expect("deleted");
-    store.record(batch).await.expect("recorded");
+    store.record(Arc::new(batch)).await.expect("recorded");
     store.record_starts(starts).await.expect("recorded");
     assert_eq!(seqs(&store, 1, 0, 10).await, Vec::<u64>::new());
     assert_eq!(seqs(&store, 2, 0, 10).await, [1, 2]);
@@ -216,7 +218,7 @@ async fn a_task_with_many_records_leaves_none() {
     store.commit(vec![add(1, "gone"), add(2, "stays")]).await.expect("added");
     for task in [1, 2] {
         let many = (0..1500).map(|second| record(second, Outcome::Success));
-        store.record(records(task, many)).await.expect("recorded");
+        store.record(Arc::new(records(task, many))).await.expect("recorded");
     }
     store.commit(vec![delete(1, "gone", 2)]).await.expect("deleted");
     close(store).await;
@@ -229,11 +231,11 @@ async fn what_deleted_tasks_left_at_a_crash_is_removed_at_the_next_start() {
     let store = open(dir.path());
     let tasks = [1, 2, 3, u64::MAX, 1 << 63];
     store.commit(vec![add(2, "stays")]).await.expect("added");
-    store.record(of_everything(tasks.into_iter())).await.expect("recorded");
+    store.record(Arc::new(of_everything(tasks.into_iter()))).await.expect("recorded");
     store.record_starts(tasks.map(|task| start(task, 10)).to_vec()).await.expect("recorded");
     // Some with nothing but one thing.
-    store.record(logs(vec![chunk(76, 1, 1)])).await.expect("recorded");
-    store.record(records(77, [record(10, Outcome::Success)])).await.expect("recorded");
+    store.record(Arc::new(logs(vec![chunk(76, 1, 1)]))).await.expect("recorded");
+    store.record(Arc::new(records(77, [record(10, Outcome::Success)]))).await.expect("recorded");
     store.record_starts(vec![start(78, 10)]).await.expect("recorded");
     close(store).await;
     assert_eq!(rows(dir.path()).map(|tasks| tasks.len()), [5, 6, 11, 6]);

@@ -1,5 +1,7 @@
 //! What is kept of tasks that tick: states, and patches that bring them up to date.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use taskhost_core::outcome::Counts;
 use taskhost_core::patch::{Patch, Rest};
@@ -78,8 +80,8 @@ async fn states_are_brought_up_to_date_by_the_newest_patches_after_them() {
     let (first, next) = entry(0, &[(1, 5), (2, 5), (1, 6), (u64::MAX, 4)]);
     let (second, end) = entry(next, &[(1, 7), (u64::MAX, 9)]);
     let states = vec![(1, state(3, 0)), (2, state(3, 0)), (u64::MAX, state(3, 0))];
-    store.record(batch(states, vec![first])).await.expect("recorded");
-    store.record(batch(vec![(2, state(8, next))], vec![second])).await.expect("recorded");
+    store.record(Arc::new(batch(states, vec![first]))).await.expect("recorded");
+    store.record(Arc::new(batch(vec![(2, state(8, next))], vec![second]))).await.expect("recorded");
     let copy = crashed(dir.path());
     let loaded = load(&open(copy.path()));
     assert_eq!(seconds(&loaded), [7, 8, 9]);
@@ -95,7 +97,7 @@ async fn of_one_entry_those_after_a_state_count_and_those_before_it_do_not() {
     let (entry, _) = entry(0, &[(1, 5), (2, 5), (2, 7)]);
     // Both states have more than a patch says, of which nobody would know if it was put upon them.
     let more = |seconds| UnitState { backfills: 3, ..state(seconds, middle) };
-    store.record(batch(vec![(1, more(4)), (2, more(4))], vec![entry])).await.expect("recorded");
+    store.record(Arc::new(batch(vec![(1, more(4)), (2, more(4))], vec![entry]))).await.expect("recorded");
     let tasks = load(&store).tasks;
     assert_eq!(tasks[0].state, more(4));
     assert_eq!(tasks[1].state, more(7));
@@ -106,7 +108,7 @@ async fn of_one_entry_those_after_a_state_count_and_those_before_it_do_not() {
 async fn patches_of_tasks_without_a_state_are_nobodys() {
     let dir = temp_dir();
     let store = with_tasks(dir.path(), &[(1, "a")]).await;
-    store.record(batch(vec![], vec![entry(0, &[(1, 5), (2, 5)]).0])).await.expect("recorded");
+    store.record(Arc::new(batch(vec![], vec![entry(0, &[(1, 5), (2, 5)]).0]))).await.expect("recorded");
     assert_eq!(load(&store).tasks[0].state, UnitState::default());
     assert_eq!(store.faults(), Vec::<String>::new());
     close(store).await;
@@ -121,7 +123,7 @@ async fn a_damaged_entry_is_told_and_the_others_count() {
         let (second, last) = entry(next, &[(1, 6), (2, 6)]);
         let (third, _) = entry(last, &[(2, 7)]);
         let states = vec![(1, state(3, 0)), (2, state(3, 0))];
-        store.record(batch(states, vec![first, second, third])).await.expect("recorded");
+        store.record(Arc::new(batch(states, vec![first, second, third]))).await.expect("recorded");
         let copy = crashed(dir.path());
         let conn = Connection::open(copy.path().join("history.db")).expect("opens");
         conn.execute(&format!("UPDATE journal SET {damage} WHERE start = ?1"), [next.cast_signed()]).expect("damaged");
@@ -140,7 +142,7 @@ async fn a_damaged_entry_is_told_and_the_others_count() {
 async fn a_history_that_is_begun_anew_says_so() {
     let dir = temp_dir();
     let store = with_tasks(dir.path(), &[(1, "a")]).await;
-    store.record(batch(vec![(1, state(3, 0))], vec![])).await.expect("recorded");
+    store.record(Arc::new(batch(vec![(1, state(3, 0))], vec![]))).await.expect("recorded");
     assert_eq!(store.histories(), 0);
     let file = dir.path().join("history.db");
     let conn = Connection::open(&file).expect("opens");
@@ -151,7 +153,7 @@ async fn a_history_that_is_begun_anew_says_so() {
         .open(&file)
         .and_then(|file| std::os::unix::fs::FileExt::write_all_at(&file, b"not a database at all", 0))
         .expect("damaged");
-    store.record(batch(vec![(1, state(4, 0))], vec![])).await.expect("recorded in a new one");
+    store.record(Arc::new(batch(vec![(1, state(4, 0))], vec![]))).await.expect("recorded in a new one");
     assert_eq!(store.histories(), 1);
     close(store).await;
 }

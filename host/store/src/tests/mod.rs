@@ -66,9 +66,9 @@ fn name(text: &str) -> TaskName {
 }
 
 fn definition(id: TaskId, text: &str) -> Definition {
-    let spec = Arc::new(TaskSpec::new(name(text)));
+    let spec = Arc::new(TaskSpec::default());
     let added_at = Time(1_000 + id.cast_signed());
-    Definition { id, revision: 1, spec, added_at, due_at_once: id % 2 == 1, paused: None }
+    Definition { id, name: name(text), revision: 1, spec, added_at, due_at_once: id % 2 == 1, paused: None }
 }
 
 fn change(kind: ChangeKind) -> Change {
@@ -90,7 +90,7 @@ fn edit(definition: &Definition, args: &[&str]) -> Change {
 
 fn pause(definition: &Definition, pause: Pause) -> Change {
     let revision = definition.revision + 1;
-    change(ChangeKind::Pause(Definition { revision, paused: Some(pause), ..definition.clone() }))
+    change(ChangeKind::Pause(Definition { revision, paused: Some(Box::new(pause)), ..definition.clone() }))
 }
 
 fn resume(definition: &Definition) -> Change {
@@ -153,7 +153,7 @@ fn load(store: &SqliteStore) -> Loaded {
 }
 
 fn names(store: &SqliteStore) -> Vec<String> {
-    load(store).tasks.iter().map(|task| task.definition.spec.name.as_str().to_owned()).collect()
+    load(store).tasks.iter().map(|task| task.definition.name.as_str().to_owned()).collect()
 }
 
 fn only_task(store: &SqliteStore) -> LoadedTask {

@@ -79,11 +79,11 @@ async fn a_pause_is_there_after_a_crash_and_gone_after_it_ended() {
     store.commit(vec![pause(&first, a_pause())]).await.expect("paused");
     let copy = crashed(dir.path());
     let paused = only_task(&open(copy.path())).definition;
-    assert_eq!(paused, Definition { revision: 2, paused: Some(a_pause()), ..first.clone() });
+    assert_eq!(paused, Definition { revision: 2, paused: Some(Box::new(a_pause())), ..first.clone() });
 
     store.commit(vec![edit(&paused, &["x"])]).await.expect("edited");
     let edited = only_task(&store).definition;
-    assert_eq!((edited.revision, &edited.paused), (3, &Some(a_pause())), "an edit leaves it paused");
+    assert_eq!((edited.revision, &edited.paused), (3, &Some(Box::new(a_pause()))), "an edit leaves it paused");
     store.commit(vec![resume(&edited)]).await.expect("resumed");
     close(store).await;
     let resumed = only_task(&open(dir.path())).definition;
@@ -98,7 +98,7 @@ async fn a_pause_that_contradicts_what_is_stored_is_refused() {
     store.commit(vec![add(1, "a")]).await.expect("added");
     let stale = Definition { revision: 7, ..first.clone() };
     let empty = change(ChangeKind::Pause(Definition { revision: 2, ..first.clone() }));
-    let paused = Definition { revision: 2, paused: Some(a_pause()), ..first.clone() };
+    let paused = Definition { revision: 2, paused: Some(Box::new(a_pause())), ..first.clone() };
     for (refused, words) in [
         (pause(&stale, a_pause()), "no task `a` with revision 7 is stored"),
         (resume(&definition(2, "b")), "no task `b` with revision 1 is stored"),

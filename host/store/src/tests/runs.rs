@@ -1,5 +1,7 @@
 //! Records of runs. How many are kept is tested beside the code that decides it.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use taskhost_core::ports::{HostRun, RunsQuery};
 
@@ -31,9 +33,9 @@ async fn records_read_back_newest_first_after_a_crash() {
     let expected =
         [backfilled(90, 2), backfilled(90, 1), record(90, Outcome::Error), span(20, 80), record(10, Outcome::Missed)];
     for written in [&expected[2..4], &expected[4..], &expected[..2]] {
-        store.record(records(u64::MAX, written.iter().cloned())).await.expect("recorded");
+        store.record(Arc::new(records(u64::MAX, written.iter().cloned()))).await.expect("recorded");
     }
-    store.record(records(1, [record(50, Outcome::Success)])).await.expect("recorded");
+    store.record(Arc::new(records(1, [record(50, Outcome::Success)]))).await.expect("recorded");
     let copy = crashed(dir.path());
     let after = open(copy.path());
     assert_eq!(runs(&after, all_of(u64::MAX)).await, expected);
@@ -44,12 +46,12 @@ async fn records_read_back_newest_first_after_a_crash() {
 async fn a_record_that_grows_is_written_over() {
     let dir = temp_dir();
     let store = open(dir.path());
-    store.record(records(1, [record(10, Outcome::Success)])).await.expect("recorded");
+    store.record(Arc::new(records(1, [record(10, Outcome::Success)]))).await.expect("recorded");
     for last in 11..20 {
-        store.record(records(1, [span(10, last)])).await.expect("recorded");
+        store.record(Arc::new(records(1, [span(10, last)]))).await.expect("recorded");
     }
     // A backfill has records of its own.
-    store.record(records(1, [backfilled(10, 1)])).await.expect("recorded");
+    store.record(Arc::new(records(1, [backfilled(10, 1)]))).await.expect("recorded");
     assert_eq!(runs(&store, all_of(1)).await, [span(10, 19), backfilled(10, 1)]);
     close(store).await;
 }
@@ -65,7 +67,7 @@ async fn a_query_gets_what_stands_for_a_due_time_in_its_range() {
         record(40, Outcome::Skipped),
         span(50, 59),
     ];
-    store.record(records(1, stored)).await.expect("recorded");
+    store.record(Arc::new(records(1, stored))).await.expect("recorded");
     let between = |from, until| RunsQuery { from: at(from), until: at(until), ..all_of(1) };
     assert_eq!(dues(&store, between(10, 51)).await, [59, 40, 30, 29, 10]);
     assert_eq!(dues(&store, between(11, 50)).await, [40, 30, 29]);
@@ -89,10 +91,10 @@ async fn what_was_stored_before_a_restart_counts_among_what_is_kept() {
     let store = open(dir.path());
     let most = MAX_NON_SUCCESSES.cast_signed();
     store.commit(vec![add(1, "a")]).await.expect("added");
-    store.record(records(1, (0..most).map(|second| record(second, Outcome::Error)))).await.expect("recorded");
+    store.record(Arc::new(records(1, (0..most).map(|second| record(second, Outcome::Error))))).await.expect("recorded");
     close(store).await;
     let store = open(dir.path());
-    store.record(records(1, [record(most, Outcome::Error)])).await.expect("recorded");
+    store.record(Arc::new(records(1, [record(most, Outcome::Error)]))).await.expect("recorded");
     assert_eq!(dues(&store, all_of(1)).await, (1..=most).rev().collect::<Vec<_>>());
     close(store).await;
 }
@@ -102,14 +104,14 @@ async fn a_refused_batch_does_not_count() {
     let dir = temp_dir();
     let store = open(dir.path());
     let most = MAX_NON_SUCCESSES.cast_signed();
-    store.record(records(1, (1..most).map(|second| record(second, Outcome::Error)))).await.expect("recorded");
+    store.record(Arc::new(records(1, (1..most).map(|second| record(second, Outcome::Error))))).await.expect("recorded");
     let conn = Connection::open(dir.path().join("history.db")).expect("opens");
     conn.execute_batch("ALTER TABLE host_runs RENAME TO away").expect("breaks what is written last");
     let host = HostRun { started: at(1), seen: at(1), stopped: None, claimed: at(1) };
     let refused = HistoryBatch { host: Some(host), ..records(1, [record(most, Outcome::Error)]) };
-    store.record(refused).await.expect_err("broken");
+    store.record(Arc::new(refused)).await.expect_err("broken");
     conn.execute_batch("ALTER TABLE away RENAME TO host_runs").expect("mends it");
-    store.record(records(1, [record(most + 1, Outcome::Error)])).await.expect("recorded");
+    store.record(Arc::new(records(1, [record(most + 1, Outcome::Error)]))).await.expect("recorded");
     assert_eq!(dues(&store, all_of(1)).await.len() as i64, most);
     close(store).await;
 }
@@ -118,7 +120,10 @@ async fn a_refused_batch_does_not_count() {
 async fn records_that_cannot_be_read_are_left_out_and_told() {
     let dir = temp_dir();
     let store = open(dir.path());
-    store.record(records(1, [record(10, Outcome::Error), record(20, Outcome::Success)])).await.expect("recorded");
+    store
+        .record(Arc::new(records(1, [record(10, Outcome::Error), record(20, Outcome::Success)])))
+        .await
+        .expect("recorded");
     let conn = Connection::open(dir.path().join("history.db")).expect("opens");
     conn.execute("UPDATE runs SET record = x'ff' WHERE outcome = 'error'", []).expect("updates");
     assert_eq!(dues(&store, all_of(1)).await, [20]);

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::{Seek, Write};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use taskhost_core::log::LogChunk;
@@ -112,7 +113,7 @@ async fn speed_of_a_restart_and_of_history() {
         let states = (0..TASKS).map(|number| (id(number), state.clone())).collect();
         let batch = HistoryBatch { states, logs: (0..TASKS).map(chunk).collect(), ..HistoryBatch::default() };
         let began = Instant::now();
-        store.record(batch).await.expect("recorded");
+        store.record(Arc::new(batch)).await.expect("recorded");
         eprintln!("a batch of {TASKS} states and {TASKS} chunks: {:?}", began.elapsed());
     }
     let copy = crashed(dir.path());
@@ -142,7 +143,7 @@ async fn speed_of_records_and_starts() {
         let mut times = Vec::new();
         for batch in batches {
             let began = Instant::now();
-            store.record(batch).await.expect("recorded");
+            store.record(Arc::new(batch)).await.expect("recorded");
             times.push(began.elapsed());
         }
         let first = times[0];
@@ -190,7 +191,7 @@ async fn speed_of_records_and_starts() {
     // Starts beside the batches of a busy host.
     let mut times = Vec::new();
     for second in 100..120 {
-        let batch = tokio::spawn(store.record(of_all(span(90, second))));
+        let batch = tokio::spawn(store.record(Arc::new(of_all(span(90, second)))));
         for number in 0..50 {
             let began = Instant::now();
             store.record_starts(vec![start(id(number), second)]).await.expect("recorded");
@@ -239,7 +240,7 @@ async fn speed_of_ticks() {
     counts.add(Outcome::Success, 2);
     let state = UnitState { counts, last_runs: vec![span(1, 2)], ..UnitState::default() };
     let states = (0..TASKS).map(|number| (id(number), state.clone())).collect();
-    store.record(HistoryBatch { states, ..HistoryBatch::default() }).await.expect("recorded");
+    store.record(Arc::new(HistoryBatch { states, ..HistoryBatch::default() })).await.expect("recorded");
     let line = b"\0\0\x2fsomething that a task has to say, once a second  ";
     let mut place = 0;
     for logs in [false, true] {
@@ -280,9 +281,15 @@ async fn speed_of_ticks() {
             let entry = taskhost_core::ports::JournalEntry { start: place, patches: patches.into() };
             place += entry.patches.len() as u64;
             for some in chunks.chunks(10_000) {
-                store.record(HistoryBatch { logs: some.to_vec(), ..HistoryBatch::default() }).await.expect("recorded");
+                store
+                    .record(Arc::new(HistoryBatch { logs: some.to_vec(), ..HistoryBatch::default() }))
+                    .await
+                    .expect("recorded");
             }
-            store.record(HistoryBatch { journal: vec![entry], ..HistoryBatch::default() }).await.expect("recorded");
+            store
+                .record(Arc::new(HistoryBatch { journal: vec![entry], ..HistoryBatch::default() }))
+                .await
+                .expect("recorded");
             // Time for what can wait.
             store.record_starts(vec![start(1, 1)]).await.expect("recorded");
         }

@@ -1,6 +1,7 @@
 //! What must be known after a crash: which runs had started, and until when the host was up.
 
 use std::fs;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use taskhost_core::outcome::RunId;
@@ -40,7 +41,7 @@ async fn starts_and_the_host_run_are_there_after_a_crash_until_they_ended() {
         Trigger { task: name("a"), run_id: RunId { task: 1, key: RunKey::of(at(30)) }, outcome: Outcome::Error };
     third.run = OpenRun { reason: Reason::Triggered, trigger: Some(Box::new(trigger)), ..third.run };
     let all = [start(1, 10), start(1, 20), third];
-    store.record(hosts(host(5, 8))).await.expect("recorded");
+    store.record(Arc::new(hosts(host(5, 8)))).await.expect("recorded");
     store.record_starts(vec![all[2].clone(), all[1].clone()]).await.expect("recorded");
     store.record_starts(vec![all[0].clone()]).await.expect("recorded");
     let copy = crashed(dir.path());
@@ -48,7 +49,7 @@ async fn starts_and_the_host_run_are_there_after_a_crash_until_they_ended() {
     assert_eq!(starts(&after), all);
     assert_eq!(load(&after).previous, Some(host(5, 8)));
 
-    store.record(ended(&[&all[0], &all[2]])).await.expect("recorded");
+    store.record(Arc::new(ended(&[&all[0], &all[2]]))).await.expect("recorded");
     let copy = crashed(dir.path());
     assert_eq!(starts(&open(copy.path())), all[1..2]);
     close(store).await;
@@ -66,7 +67,7 @@ async fn a_start_of_another_attempt_takes_the_place_of_the_one_before() {
     store.record_starts(vec![start(1, 10), backfilled.clone()]).await.expect("recorded");
     store.record_starts(vec![again.clone()]).await.expect("recorded");
     assert_eq!(starts(&store), [again.clone(), backfilled.clone()]);
-    store.record(ended(&[&again])).await.expect("recorded");
+    store.record(Arc::new(ended(&[&again]))).await.expect("recorded");
     assert_eq!(starts(&store), [backfilled]);
     close(store).await;
 }
@@ -117,7 +118,7 @@ async fn the_host_was_up_where_its_runs_say_so() {
     let stopped = HostRun { stopped: Some(at(39)), ..host(30, 38) };
     let running = host(50, 59);
     for run in [host(10, 11), running, crashed, host(30, 31), stopped] {
-        store.record(hosts(run)).await.expect("recorded");
+        store.record(Arc::new(hosts(run))).await.expect("recorded");
     }
     assert_eq!(load(&store).previous, Some(running), "the newest, whichever was written last");
     let between = async |from, until| store.host_runs(at(from), at(until)).await.expect("reads");

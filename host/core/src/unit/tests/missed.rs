@@ -35,7 +35,7 @@ fn with_run_once_the_newest_is_made_up_for() {
     assert_eq!(bench.recorded(), [(Outcome::Missed, 99, "the host was 16m35s late")]);
     assert!(bench.actions.contains(&Action::WantCatchUp));
     assert_eq!(bench.catch_up(now), [RunKey::of(after_add(1_000))]);
-    let record = bench.unit.history.last_runs.back().expect("a record");
+    let record = bench.unit.history.last_runs.last().expect("a record");
     assert_eq!((record.reason, record.outcome), (Reason::CatchUp, Outcome::Success));
     assert_eq!(bench.pass(after_add(1_010)), [after_add(1_010)], "and the schedule goes on");
 }
@@ -95,7 +95,7 @@ fn a_backfill_runs_due_times_again_under_ids_of_its_own() {
     let ran = bench.catch_up(after_add(3));
     assert_eq!(ran, [1, 2].map(|n| RunKey { due: after_add(n), backfill: 1 }));
     assert_eq!(bench.unit.run_id(ran[0]).to_string().split("-b").nth(1), Some("1"));
-    let record = bench.unit.history.last_runs.back().expect("a record");
+    let record = bench.unit.history.last_runs.last().expect("a record");
     assert_eq!(record.reason, Reason::Backfill);
 }
 

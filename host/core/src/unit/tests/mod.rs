@@ -32,12 +32,19 @@ fn schedules(texts: Vec<ScheduleText>) -> SpecPatch {
 }
 
 fn spec(patch: SpecPatch) -> Arc<TaskSpec> {
-    let name = TaskName::new("a").expect("a name");
-    Arc::new(TaskSpec::new(name).patched(patch, &Zone::utc()).expect("a spec"))
+    Arc::new(TaskSpec::default().patched(patch, &Zone::utc()).expect("a spec"))
 }
 
 fn definition(patch: SpecPatch) -> Definition {
-    Definition { id: 7, revision: 1, spec: spec(patch), added_at: ADDED, due_at_once: false, paused: None }
+    Definition {
+        id: 7,
+        name: TaskName::new("a").expect("a name"),
+        revision: 1,
+        spec: spec(patch),
+        added_at: ADDED,
+        due_at_once: false,
+        paused: None,
+    }
 }
 
 /// A unit with what it has been told to do.
@@ -106,7 +113,7 @@ impl Bench {
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
-        self.unit.history.counts.get(outcome)
+        self.unit.history.counts().get(outcome)
     }
 
     /// Gives room to the backlog until it is empty; every run succeeds. Answers with what ran.
@@ -286,7 +293,7 @@ fn failures_are_kept_longer_than_successes() {
     let last_runs = &bench.unit.history.last_runs;
     let failures = last_runs.iter().filter(|run| run.outcome == Outcome::Error).count();
     assert_eq!((last_runs.len(), failures), (LAST_RUNS, LAST_RUNS - history::LAST_SUCCESSES));
-    assert_eq!(last_runs.back().map(|run| run.key.due), Some(after_add(120 * 100)));
+    assert_eq!(last_runs.last().map(|run| run.key.due), Some(after_add(120 * 100)));
     assert_eq!(bench.unit.history.take_unwritten().len(), 99, "every closed record is for the store");
 }
 
@@ -300,7 +307,7 @@ fn successes_of_a_fast_task_share_a_record_until_something_else_happens() {
         let ended = Time(after_add(n).0 + 100_000 * n);
         bench.step(Input::Finished { key, began: after_add(n), report: report.clone() }, ended);
     }
-    let record = bench.unit.history.last_runs.back().cloned().expect("a record");
+    let record = bench.unit.history.last_runs.last().cloned().expect("a record");
     let span = record.span.clone().expect("several");
     assert_eq!((record.key.due, span.first_due, span.times), (after_add(5), after_add(1), 5));
     assert_eq!((span.took_total_us, span.took_max_us, span.lateness_max_us), (100 * 15 - 5 * 7, 493, 7));

@@ -5,7 +5,7 @@ use crate::ports::Actor;
 
 fn pause(since: Time, until: Option<Time>) -> Input {
     let pause = Pause { since, until, note: Some("maintenance".into()), by: Actor::Uid(7) };
-    Input::Paused { pause, revision: 2 }
+    Input::Paused { pause: Box::new(pause), revision: 2 }
 }
 
 #[test]

@@ -138,10 +138,11 @@ fn a_pause_covers_the_outage_and_one_that_ended_meanwhile_does_not() {
     let pause = |until| Some(Pause { since: ADDED, until, note: None, by: Actor::Uid(7) });
     let bench = Bench::added(SpecPatch::default());
     let outage = outage(after_add(1), true, millis_after_add(10_500));
-    let paused = Definition { paused: pause(None), ..definition(SpecPatch::default()) };
+    let paused = Definition { paused: pause(None).map(Box::new), ..definition(SpecPatch::default()) };
     let covered = bench.restored(vec![], &outage, &paused);
     assert_eq!((covered.count(Outcome::Skipped), covered.count(Outcome::Missed)), (10, 0));
-    let paused = Definition { paused: pause(Some(millis_after_add(4_500))), ..definition(SpecPatch::default()) };
+    let paused =
+        Definition { paused: pause(Some(millis_after_add(4_500))).map(Box::new), ..definition(SpecPatch::default()) };
     let ended = bench.restored(vec![], &outage, &paused);
     assert_eq!((ended.count(Outcome::Skipped), ended.count(Outcome::Missed)), (4, 6));
     assert_eq!(ended.unit.next_due(), Some(after_add(11)));

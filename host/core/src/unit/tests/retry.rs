@@ -104,7 +104,7 @@ fn failure_and_recovery_trigger_other_tasks_and_a_triggered_run_triggers_none() 
         bench.wake(after_add(n));
         bench.finish(after_add(n), outcome, after_add(n));
         bench.actions.iter().find_map(|action| match action {
-            Action::Trigger { task, trigger } => Some((task.to_string(), trigger.outcome)),
+            Action::Trigger { task, outcome, .. } => Some((task.to_string(), *outcome)),
             _ => None,
         })
     };
@@ -122,6 +122,6 @@ fn failure_and_recovery_trigger_other_tasks_and_a_triggered_run_triggers_none() 
     assert_eq!(bench.unit.running()[0].reason, Reason::Triggered);
     bench.finish(now, Outcome::Error, now);
     assert!(!bench.actions.iter().any(|action| matches!(action, Action::Trigger { .. })));
-    let more = bench.unit.history.last_runs.back().and_then(|run| run.more.clone()).expect("more");
+    let more = bench.unit.history.last_runs.last().and_then(|run| run.more.clone()).expect("more");
     assert_eq!(more.trigger.as_deref(), Some(&trigger));
 }
