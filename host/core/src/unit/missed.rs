@@ -22,15 +22,21 @@ impl Unit {
 
     /// Due times up to here are late by more than the least tolerance, whatever their jitter.
     fn late_until(&self, now: Time) -> Time {
-        let jitter = self.spec.jitter.map_or(Default::default(), |jitter| jitter.max);
-        Time(now.0.saturating_sub((MIN_TOLERANCE + jitter).as_nanos() as i64))
+        Time(self.begun_until(now).0.saturating_sub(MIN_TOLERANCE.as_nanos() as i64))
     }
 
-    /// Takes all due times from this one on that are too late. The newest is left to run in its turn if it is late within its
-    /// tolerance.
+    /// Due times up to here were to begin by now, whatever their jitter.
+    fn begun_until(&self, now: Time) -> Time {
+        let jitter = self.spec.jitter.map_or(Default::default(), |jitter| jitter.max);
+        Time(now.0.saturating_sub(jitter.as_nanos() as i64))
+    }
+
+    /// Takes all due times from this one on, which is too late, that have come since. The newest is left to run in its turn if it is late
+    /// within its tolerance. To run those that are late within theirs too would keep a task as late as it is, and cost a host that has
+    /// too much to do a record for each run.
     pub(super) fn take_missed(&mut self, planned: &Planned, now: Time, actions: &mut Vec<Action>) {
         let after = Time(planned.due.0 - 1);
-        let mut until = self.late_until(now).max(planned.due);
+        let mut until = self.begun_until(now).max(planned.due);
         if let Some(newest) = self.newest_slot(after, until).filter(|newest| *newest > planned.due)
             && now.since(self.begins_at(newest)) <= self.tolerance(newest)
         {
@@ -129,7 +135,7 @@ impl Unit {
                 // One that waited for its turn may be older than what was missed since.
                 backlog.due.make_contiguous().sort_unstable();
             }
-            None => self.backlogs.push_front(Backlog { reason: Reason::CatchUp, backfill: 0, due }),
+            None => self.backlogs.insert(0, Backlog { reason: Reason::CatchUp, backfill: 0, due }),
         }
     }
 
@@ -161,11 +167,11 @@ impl Unit {
         if self.halted || self.paused.is_some() || !self.running.is_empty() || !self.queue.is_empty() {
             return;
         }
-        let Some(backlog) = self.backlogs.front_mut() else { return };
+        let Some(backlog) = self.backlogs.first_mut() else { return };
         let (reason, backfill) = (backlog.reason, backlog.backfill);
         let due = backlog.due.pop_front();
         if backlog.due.is_empty() {
-            self.backlogs.pop_front();
+            self.backlogs.remove(0);
         }
         if let Some(due) = due {
             let run = Queued { key: RunKey { due, backfill }, reason, trigger: None };
