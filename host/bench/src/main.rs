@@ -35,7 +35,7 @@ use crate::report::Report;
 
 /// As in the daemon, so that the raw loop is measured with the same.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A goal was missed, and `--check` or `--quick` was given.
 const EXIT_GOAL_MISSED: u8 = 3;

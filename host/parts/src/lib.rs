@@ -14,7 +14,7 @@ use divan::counter::ItemsCount;
 
 /// The host's, since a part of what is measured is allocating.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How long a part works before it is timed.
 const WARM_UP: Duration = Duration::from_millis(20);

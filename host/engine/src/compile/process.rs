@@ -20,10 +20,6 @@ use crate::config::ChildLimits;
 /// What a child is called in lists of processes.
 const CHILD_NAME: &str = "taskhost";
 
-/// All that is in a child's environment: what the daemon's allocator, mimalloc, goes by. By default it makes a gibibyte writable before
-/// anybody has asked for a byte, and all of that would count as the child's.
-const ALLOCATOR_SETTINGS: [(&str, &str); 2] = [("MIMALLOC_ARENA_RESERVE", "32M"), ("MIMALLOC_ARENA_EAGER_COMMIT", "0")];
-
 /// The most bytes of an answer without the artefact; the names of imports and exports are most of it, and each byte of them
 /// may have become six.
 const MAX_ANSWER_BYTES: u32 = 4 << 20;
@@ -127,7 +123,6 @@ pub(super) async fn ask(
         .args(args)
         .args(order.to_args())
         .env_clear()
-        .envs(ALLOCATOR_SETTINGS)
         .current_dir("/")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
