@@ -108,6 +108,8 @@ pub(crate) enum ScenarioName {
     Peers,
     /// N tasks beside hostile ones of every kind
     Siege,
+    /// The raw engine loop with slots that are made as good as new in several ways
+    Resets,
     /// What `--quick` asks for
     #[value(skip)]
     Quick,

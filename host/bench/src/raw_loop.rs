@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use taskhost_engine::floor;
+use taskhost_engine::floor::{self, Reset};
 
 use crate::report::{Section, Unit, median, us};
 
@@ -80,7 +80,16 @@ impl RawLoop {
 }
 
 fn speed(threads: usize) -> anyhow::Result<Speed> {
-    let floor = floor::measure(&Bytes::from_static(TICKER), threads, SAMPLE_WALL);
+    speed_with(threads, Reset::default())
+}
+
+/// The processor time of a run on one thread, in slots that are reset in some way.
+pub(crate) fn cpu_per_run_with(reset: Reset) -> anyhow::Result<f64> {
+    Ok(us(speed_with(1, reset)?.cpu_per_run))
+}
+
+fn speed_with(threads: usize, reset: Reset) -> anyhow::Result<Speed> {
+    let floor = floor::measure(&Bytes::from_static(TICKER), threads, SAMPLE_WALL, reset);
     let floor = floor.context("failed to run the engine alone")?;
     let attempts = floor.attempts.max(1) as f64;
     Ok(Speed {

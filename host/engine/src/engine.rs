@@ -25,7 +25,7 @@ use crate::lane::SlowLane;
 use crate::limits::Hits;
 use crate::linker::Linked;
 use crate::load::{Loaded, Unloaded};
-use crate::pool::{Engines, Kind, MAX_OVERFLOW_INSTANCES};
+use crate::pool::{Engines, Kind, MAX_OVERFLOW_INSTANCES, Reset};
 use crate::program::{Program, Programs, SeatOf};
 use crate::residents::Residents;
 use crate::room::Room;
@@ -74,7 +74,7 @@ impl WasmEngine {
     /// Reserves the pools, opens the cache, checks the built-in plugins and starts the engine's threads. Compiles nothing.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         let workers = config.workers.max(1);
-        let engines = Engines::new(workers, config.pool_slots)?;
+        let engines = Engines::new(workers, config.pool_slots, Reset::default())?;
         let lanes = workers.div_ceil(WORKERS_PER_SLOW_LANE);
 
         let mut beats = EpochClock::start(engines.distinct(), workers + lanes)?;

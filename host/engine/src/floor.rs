@@ -24,6 +24,7 @@ use crate::error::EngineError;
 use crate::linker::Linked;
 use crate::load::Loaded;
 use crate::pool::Engines;
+pub use crate::pool::Reset;
 use crate::report::report;
 use crate::room::Room;
 use crate::runner::{Probe, thread_cpu};
@@ -58,8 +59,8 @@ pub enum FloorError {
 }
 
 /// Makes attempts at this plugin on so many threads, each with an engine of its own, for as long as `wall`.
-pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, FloorError> {
-    let engines = Engines::new(threads, DEFAULT_POOL_SLOTS)?;
+pub fn measure(wasm: &Bytes, threads: usize, wall: Duration, reset: Reset) -> Result<Floor, FloorError> {
+    let engines = Engines::new(threads, DEFAULT_POOL_SLOTS, reset)?;
     let admitted = admit(wasm)?;
     let code = Here::new(&engines)?.compile(&admitted).map_err(wasmtime)?;
     let artefact = Artefact::in_memory(admitted.engine(), code);
@@ -82,7 +83,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration) -> Result<Floor, Fl
 fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     let name = TaskName::new("floor").expect("it is a name");
     let services = Arc::new(Services::detached(u64::MAX));
-    let setup = Arc::new(Setup::new(Arc::new(TaskSpec::new(name.clone())), services, 0));
+    let setup = Arc::new(Setup::new(Arc::new(TaskSpec::default()), services, 0));
     let attempt = Attempt {
         run_id: RunId { task: 0, key: RunKey::of(SystemClock.now()) },
         number: 1,

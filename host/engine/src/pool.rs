@@ -70,6 +70,21 @@ const MAX_INSTANCE_METADATA_BYTES: usize = 4 << 20;
 const MAX_WASM_STACK_BYTES: usize = 512 << 10;
 const HOST_STACK_BYTES: usize = 512 << 10;
 
+/// How a slot is made as good as new. What is in force is the default; others are for a benchmark that shows what they cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reset {
+    /// Whether the kernel is asked which pages of a memory were written, where it can tell (Linux 6.7): only those are reset.
+    pub pagemap_scan: bool,
+    /// Up to how many bytes of a memory are reset by copying; what is beyond them by `madvise`.
+    pub memory_bytes: usize,
+}
+
+impl Default for Reset {
+    fn default() -> Self {
+        Self { pagemap_scan: true, memory_bytes: MEMORY_KEEP_RESIDENT_BYTES }
+    }
+}
+
 /// The engines of a host.
 pub(crate) struct Engines {
     /// One for each worker.
@@ -84,11 +99,11 @@ pub(crate) struct Engines {
 
 impl Engines {
     /// Makes the engines, with the most slots that the process may have.
-    pub(crate) fn new(workers: usize, most_slots: u32) -> Result<Self, EngineError> {
+    pub(crate) fn new(workers: usize, most_slots: u32, reset: Reset) -> Result<Self, EngineError> {
         let address_limit = getrlimit(Resource::As).current;
         let mut slots = slots_for(workers, most_slots, address_limit);
         while slots >= MIN_POOL_SLOTS {
-            match pooled(workers, slots) {
+            match pooled(workers, slots, reset) {
                 Ok(workers) => {
                     let overflow = unpooled(true, Kind::Plain).map_err(EngineError::wasmtime)?;
                     let concurrent = unpooled(true, Kind::Concurrent).map_err(EngineError::wasmtime)?;
@@ -136,9 +151,9 @@ fn slots_for(workers: usize, most_slots: u32, address_limit: Option<u64>) -> u32
     most_slots.min(u32::try_from(per_worker).unwrap_or(u32::MAX))
 }
 
-fn pooled(workers: usize, slots: u32) -> wasmtime::Result<Vec<Engine>> {
+fn pooled(workers: usize, slots: u32, reset: Reset) -> wasmtime::Result<Vec<Engine>> {
     let mut config = config(MEMORY_RESERVATION_BYTES, Kind::Plain);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots)));
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool(slots, reset)));
     (0..workers).map(|_| Engine::new(&config)).collect()
 }
 
@@ -176,7 +191,7 @@ fn config(memory_reservation_bytes: u64, kind: Kind) -> Config {
     config
 }
 
-fn pool(slots: u32) -> PoolingAllocationConfig {
+fn pool(slots: u32, reset: Reset) -> PoolingAllocationConfig {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_memories(slots)
         .total_stacks(slots)
@@ -194,11 +209,11 @@ fn pool(slots: u32) -> PoolingAllocationConfig {
         .max_core_instance_size(MAX_INSTANCE_METADATA_BYTES)
         .max_component_instance_size(MAX_INSTANCE_METADATA_BYTES)
         .table_elements(MAX_TABLE_ELEMENTS)
-        .linear_memory_keep_resident(MEMORY_KEEP_RESIDENT_BYTES)
+        .linear_memory_keep_resident(reset.memory_bytes)
         .table_keep_resident(TABLE_KEEP_RESIDENT_BYTES)
         .async_stack_keep_resident(STACK_KEEP_RESIDENT_BYTES)
         // `Yes` fails where the kernel lacks it.
-        .pagemap_scan(Enabled::Auto);
+        .pagemap_scan(if reset.pagemap_scan { Enabled::Auto } else { Enabled::No });
     pool
 }
 
@@ -210,13 +225,13 @@ mod tests {
 
     #[test]
     fn without_pools_all_workers_share_one_engine() {
-        assert_eq!(Engines::new(3, 0).expect("engines").distinct().len(), 2);
-        assert_eq!(Engines::new(3, MIN_POOL_SLOTS).expect("engines").distinct().len(), 5);
+        assert_eq!(Engines::new(3, 0, Reset::default()).expect("engines").distinct().len(), 2);
+        assert_eq!(Engines::new(3, MIN_POOL_SLOTS, Reset::default()).expect("engines").distinct().len(), 5);
     }
 
     #[test]
     fn what_only_a_pool_refuses_is_too_big_and_what_is_no_artefact_is_not() {
-        let engines = Engines::new(1, MIN_POOL_SLOTS).expect("engines");
+        let engines = Engines::new(1, MIN_POOL_SLOTS, Reset::default()).expect("engines");
         let tables = format!("(module {})", "(table 1 funcref)".repeat(TABLES_PER_SLOT as usize + 1));
         let refused = Module::new(&engines.workers[0], &tables).expect_err("a slot has fewer tables");
         assert!(is_too_big(&refused), "{refused:#}");

@@ -6,6 +6,7 @@ mod million;
 mod peers;
 mod plugins;
 mod quick;
+mod resets;
 mod restart;
 mod rpc;
 mod saturated;
@@ -56,6 +57,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
         ScenarioName::Plugins => vec![plugins::measure(&bench).await?],
         ScenarioName::Sweep => vec![sweep::measure(&bench).await?],
         ScenarioName::Peers => vec![peers::measure(&bench).await?],
+        ScenarioName::Resets => vec![resets::measure(&bench)?],
         ScenarioName::Siege => vec![siege::measure(&bench).await?],
         ScenarioName::Quick => vec![quick::measure(&bench).await?],
     };
