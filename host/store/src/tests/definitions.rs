@@ -148,6 +148,31 @@ async fn a_second_daemon_is_refused_with_the_directory_and_the_pid_of_the_first(
 }
 
 #[tokio::test]
+async fn a_definition_that_has_its_name_in_it_is_read_as_one_without() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    store.commit(vec![add(1, "a"), add(2, "b")]).await.expect("added");
+    let (revisions, tasks) = (store.revisions(1, 10).await.expect("revisions"), load(&store).tasks);
+    store.close().await.expect("closes");
+    let conn = Connection::open(dir.path().join("definitions.db")).expect("opens");
+    for change in [
+        "UPDATE tasks SET spec = json_set(spec, '$.name', name)",
+        "UPDATE revisions SET spec = json_set(spec, '$.name', 'a')",
+        "PRAGMA user_version = 1",
+    ] {
+        conn.execute_batch(change).expect("as version 1 wrote it");
+    }
+    drop(conn);
+    let store = open(dir.path());
+    let definitions = |tasks: Vec<LoadedTask>| tasks.into_iter().map(|task| task.definition).collect::<Vec<_>>();
+    let read = definitions(load(&store).tasks);
+    assert!(Arc::ptr_eq(&read[0].spec, &read[1].spec), "what is the same is read once");
+    assert_eq!(read, definitions(tasks));
+    assert_eq!(store.revisions(1, 10).await.expect("revisions"), revisions);
+    close(store).await;
+}
+
+#[tokio::test]
 async fn nothing_is_taken_after_closing() {
     let dir = temp_dir();
     let store = open(dir.path());

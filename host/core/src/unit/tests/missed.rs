@@ -17,6 +17,16 @@ fn a_host_that_stood_still_leaves_old_due_times_and_runs_the_one_in_time() {
 }
 
 #[test]
+fn when_one_is_too_late_all_that_have_come_go_with_it_but_the_newest() {
+    let mut bench = Bench::added(schedules(vec![every("100ms")]));
+    assert_eq!(bench.wake(millis_after_add(1_050)), [millis_after_add(100)], "each is in time for a second");
+    bench.finish(millis_after_add(100), Outcome::Success, millis_after_add(1_250));
+    assert_eq!(bench.wake(millis_after_add(1_250)), []);
+    assert_eq!(bench.recorded(), [(Outcome::Missed, 10, "the host was 1s50ms late")]);
+    assert_eq!(bench.wake(millis_after_add(1_250)), [millis_after_add(1_200)]);
+}
+
+#[test]
 fn a_due_time_is_in_time_for_a_tenth_of_the_way_to_the_next_one() {
     let mut bench = Bench::added(schedules(vec![every("1h")]));
     assert_eq!(bench.wake(after_add(3_600 + 59)), [after_add(3_600)]);
