@@ -51,7 +51,7 @@ const CUT_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long accepting waits after it failed, for want of file descriptors, say.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
-/// Bound addresses: clients that connect wait until [`serve`](Self::serve) is called.
+/// Bound addresses: clients that connect wait until `serve` is called.
 pub struct Listeners {
     tcp: Vec<TcpListener>,
     unix: Option<UnixSocket>,
