@@ -181,29 +181,14 @@ impl Waiting {
         }
     }
 
-    /// Puts back what was refused, before what has come since.
+    /// Puts back what was taken out and refused. Nothing of these tasks has come meanwhile: who writes has all that waits to himself.
     fn put_back(&mut self, refused: HistoryBatch) {
-        for entry in refused.journal.into_iter().rev() {
+        let HistoryBatch { states, records, ended, journal, .. } = refused;
+        for entry in journal.into_iter().rev() {
             self.patch_bytes += entry.patches.len();
             self.journal.push_front(entry);
         }
-        let since = std::mem::take(&mut self.tasks);
-        self.records += refused.records.len();
-        for (id, state) in refused.states {
-            self.tasks.entry(id).or_default().state = Some(state);
-        }
-        for (id, record) in refused.records {
-            self.tasks.entry(id).or_default().records.push(record);
-        }
-        for (id, key) in refused.ended {
-            self.tasks.entry(id).or_default().ended.push(key);
-        }
-        for (id, WaitingTask { state, records, ended }) in since {
-            let task = self.tasks.entry(id).or_default();
-            task.state = state.or_else(|| task.state.take());
-            task.records.extend(records);
-            task.ended.extend(ended);
-        }
+        self.add(UnitBatch { states, records, ended, patches: Vec::new() });
     }
 
     /// Takes out some tasks.

@@ -104,8 +104,8 @@ impl Output {
     }
 
     /// The name of the task.
-    pub(crate) fn task(&self) -> TaskName {
-        self.lock().log.task().clone()
+    pub(crate) fn task_name(&self) -> TaskName {
+        self.lock().log.name().clone()
     }
 
     /// What the guest says through `wasi:logging`: each line of it by itself, after the context.

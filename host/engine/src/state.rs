@@ -130,7 +130,7 @@ impl State {
         if let Wasi::Unmade(folders) = &mut self.wasi {
             let mut wasi = folders.take().unwrap_or_default();
             let Granted { setup, output, .. } = &self.granted;
-            wasi.arg(output.task().as_str())
+            wasi.arg(output.task_name().as_str())
                 .args(&setup.spec.args)
                 .stdout(output.stdout())
                 .stderr(output.stderr())

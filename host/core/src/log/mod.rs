@@ -232,7 +232,7 @@ impl Tail {
 
 impl TaskLog {
     /// The name of its task.
-    pub fn task(&self) -> &TaskName {
+    pub fn name(&self) -> &TaskName {
         &self.name
     }
 

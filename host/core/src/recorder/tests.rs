@@ -2,6 +2,8 @@ use super::*;
 use crate::events::EventBus;
 use crate::log::{LogSink, Stream};
 use crate::name::TaskName;
+use crate::outcome::{Outcome, Reason};
+use crate::ports::{OpenRun, Progress, Start};
 use crate::testing::{MemoryStore, START, TestClock};
 
 /// A recorder that works beside the test, on tokio's paused clock.
@@ -9,8 +11,9 @@ struct Bench {
     store: Arc<MemoryStore>,
     claims: Arc<Claims>,
     sink: Arc<LogSink>,
+    units: mpsc::Sender<UnitBatch>,
     /// Dropped, they would end the recorder.
-    _senders: (mpsc::Sender<UnitBatch>, mpsc::Sender<Urgent>, oneshot::Sender<oneshot::Sender<()>>),
+    _senders: (mpsc::Sender<Urgent>, oneshot::Sender<oneshot::Sender<()>>),
 }
 
 impl Bench {
@@ -23,7 +26,7 @@ impl Bench {
         let ((units, taken), (urgent, urgents), (last, is_last)) =
             (mpsc::channel(1), mpsc::channel(1), oneshot::channel());
         tokio::spawn(recorder.run(taken, urgents, logs, is_last));
-        Self { store, claims, sink, _senders: (units, urgent, last) }
+        Self { store, claims, sink, units, _senders: (urgent, last) }
     }
 
     /// When the host last said that it was alive, after its start.
@@ -82,4 +85,54 @@ async fn a_line_wakes_a_recorder_that_sleeps() {
     // For others of its task, as long as it would wait for them.
     pass((LINES_WAIT_BATCHES as u32 + 1) * FLUSH_INTERVAL).await;
     assert_eq!(bench.store.read_logs(1, 0, 10).await.expect("it is read").len(), 1);
+}
+
+/// A batch in which a task fails at a second, with all that it did until then.
+fn failed(task: TaskId, second: u32) -> UnitBatch {
+    let key = RunKey::of(START.saturating_add(second * Duration::from_secs(1)));
+    let record = RunRecord {
+        key,
+        reason: Reason::Schedule,
+        outcome: Outcome::Error,
+        attempts: 1,
+        revision: 1,
+        lateness_us: None,
+        took_us: 0,
+        span: None,
+        more: None,
+    };
+    let state = UnitState { failures: second, ..UnitState::default() };
+    UnitBatch {
+        states: vec![(task, state)],
+        records: vec![(task, record)],
+        ended: vec![(task, key)],
+        ..UnitBatch::default()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_full_store_refuses_is_written_when_it_takes_again_unless_something_newer_came() {
+    let bench = Bench::start().await;
+    let start = |batch: &UnitBatch| {
+        let (task, key) = batch.ended[0];
+        let progress = Progress::Started { attempt: 1 };
+        Start { task, run: OpenRun { key, reason: Reason::Schedule, trigger: None, revision: 1, progress } }
+    };
+    let starts = [failed(1, 1), failed(2, 1), failed(1, 5)].iter().map(start).collect();
+    bench.store.record_starts(starts).await.expect("noted");
+    bench.store.full.store(true, Ordering::Relaxed);
+    for batch in [failed(1, 1), failed(2, 1)] {
+        bench.units.send(batch).await.expect("the recorder works");
+    }
+    pass(Duration::from_secs(4)).await;
+    bench.units.send(failed(1, 5)).await.expect("the recorder works");
+    pass(Duration::from_secs(4)).await;
+    assert!(bench.store.states.lock().expect("no panic").is_empty(), "it was full");
+
+    bench.store.full.store(false, Ordering::Relaxed);
+    pass(Duration::from_secs(2)).await;
+    let failures = |task| bench.store.states.lock().expect("no panic").get(&task).map(|state| state.failures);
+    assert_eq!((failures(1), failures(2)), (Some(5), Some(1)), "the newer state of the two");
+    assert_eq!(bench.store.records.lock().expect("no panic").len(), 3);
+    assert!(bench.store.starts.lock().expect("no panic").is_empty(), "all are known to have ended");
 }

@@ -1,22 +1,28 @@
 //! Definitions of which tasks share one: of a hundred thousand, most differ in their name only, and a worker that goes through them
 //! has what they share at hand.
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::TaskSpec;
 
-/// How many that no task has any more are kept, beyond as many as tasks have.
+/// How many places of those that no task has any more are kept, beyond as many as tasks have.
 const MAX_UNUSED: usize = 1024;
 
 /// The definitions of a host's tasks, each once.
 #[derive(Debug, Default)]
-pub(crate) struct SharedSpecs(Mutex<Known>);
+pub(crate) struct SharedSpecs {
+    hashes: RandomState,
+    /// Locked for a look, by who adds, edits or loads tasks.
+    known: Mutex<Known>,
+}
 
 #[derive(Debug, Default)]
 struct Known {
-    specs: HashSet<Arc<TaskSpec>>,
-    /// How many there may be before those that no task has are let go.
+    /// Those in use, and what is left of some that were. Of two that have one hash, only the later is shared.
+    by_hash: HashMap<u64, Weak<TaskSpec>>,
+    /// How many there may be before what is left of others is cleared away.
     most: usize,
 }
 
@@ -24,15 +30,16 @@ impl SharedSpecs {
     /// The one that is known already, if it is the same.
     pub(crate) fn share(&self, spec: impl Into<Arc<TaskSpec>>) -> Arc<TaskSpec> {
         let spec = spec.into();
-        let known = &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = known.specs.get(&spec) {
-            return Arc::clone(same);
+        let hash = self.hashes.hash_one(&*spec);
+        let known = &mut *self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = known.by_hash.get(&hash).and_then(Weak::upgrade).filter(|same| *same == spec) {
+            return same;
         }
-        if known.specs.len() >= known.most {
-            known.specs.retain(|spec| Arc::strong_count(spec) > 1);
-            known.most = 2 * known.specs.len() + MAX_UNUSED;
+        if known.by_hash.len() >= known.most {
+            known.by_hash.retain(|_, spec| spec.strong_count() > 0);
+            known.most = 2 * known.by_hash.len() + MAX_UNUSED;
         }
-        known.specs.insert(Arc::clone(&spec));
+        known.by_hash.insert(hash, Arc::downgrade(&spec));
         spec
     }
 }
@@ -54,13 +61,15 @@ mod tests {
     }
 
     #[test]
-    fn definitions_that_no_task_has_any_more_are_let_go() {
+    fn a_definition_that_no_task_has_any_more_is_let_go() {
         let specs = SharedSpecs::default();
         let kept = specs.share(spec(0));
-        for runs in 1..=5 * MAX_UNUSED as u64 {
+        let gone = Arc::downgrade(&specs.share(spec(1)));
+        assert!(gone.upgrade().is_none(), "nobody else holds it");
+        for runs in 2..=5 * MAX_UNUSED as u64 {
             specs.share(spec(runs));
         }
-        let known = specs.0.lock().expect("no panic").specs.len();
+        let known = specs.known.lock().expect("no panic").by_hash.len();
         assert!(known <= 2 + MAX_UNUSED, "{known}");
         assert!(Arc::ptr_eq(&kept, &specs.share(spec(0))));
     }

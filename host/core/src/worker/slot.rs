@@ -118,7 +118,7 @@ impl<J> Slot<J> {
     /// The same of what it points to.
     pub(super) fn look_further(&self) -> u64 {
         let newest = self.unit.history.last_runs.last().map_or(0, |run| run.key.due.0);
-        newest.cast_unsigned() ^ u64::from(self.log.task().as_str().as_bytes()[0])
+        newest.cast_unsigned() ^ u64::from(self.log.name().as_str().as_bytes()[0])
     }
 
     /// What few tasks have, made now if it is not there.
