@@ -139,8 +139,6 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     /// Names of deleted tasks whose last run is still going on.
     leaving: HashSet<TaskName>,
     timers: Timers,
-    /// Reused by every batch of what is due.
-    due: Vec<Due>,
     /// When something last came due.
     last_due: Time,
     in_flight: FuturesUnordered<InFlight<R::Run>>,
@@ -182,7 +180,6 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             by_name: BTreeMap::new(),
             leaving: HashSet::new(),
             timers: Timers::default(),
-            due: Vec::with_capacity(FIRE_BATCH),
             last_due: now,
             in_flight: FuturesUnordered::new(),
             to_note: Vec::new(),
@@ -333,17 +330,12 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Fires what is due, up to a batch. Answers whether more is due.
     fn fire_due(&mut self) -> bool {
-        let now = self.clock.now();
-        let claims = &self.shared.claims;
-        let may_wake = |at, slot: u32| may_wake(claims, at, self.slots[slot as usize].as_ref());
-        let mut due = std::mem::take(&mut self.due);
-        due.extend(std::iter::from_fn(|| self.timers.pop(now, may_wake)).take(FIRE_BATCH));
-        if !due.is_empty() {
+        for _ in 0..FIRE_BATCH {
+            let now = self.clock.now();
+            let claims = &self.shared.claims;
+            let may_wake = |at, slot: u32| may_wake(claims, at, self.slots[slot as usize].as_ref());
+            let Some(due) = self.timers.pop(now, may_wake) else { return false };
             self.last_due = now;
-        }
-        self.look_ahead(&due);
-        let more = due.len() == FIRE_BATCH;
-        for due in due.drain(..) {
             match due {
                 Due::Wake { slot, number } => {
                     if self.slots[slot as usize].as_ref().is_some_and(|slot| slot.wake == number) {
@@ -356,19 +348,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 }
             }
         }
-        self.due = due;
-        more
-    }
-
-    /// Looks at what the due units need. What a tick needs of its task lies in a few places, which the others of the last second have
-    /// driven out of the caches: the processor fetches those of many units at the same time, and those of one after the other.
-    fn look_ahead(&self, due: &[Due]) {
-        let slots = due.iter().filter_map(|due| match due {
-            Due::Wake { slot, .. } => self.slots[*slot as usize].as_ref(),
-            Due::Stop { .. } => None,
-        });
-        let first = slots.clone().fold(0, |seen, slot| seen ^ slot.look());
-        std::hint::black_box(slots.fold(first, |seen, slot| seen ^ slot.look_further()));
+        true
     }
 
     fn step_all(&mut self, input: impl Fn() -> Input) {

@@ -106,21 +106,6 @@ impl<J> Slot<J> {
         &self.definition.spec
     }
 
-    /// Something of all of it, for nothing but to have it at hand.
-    pub(super) fn look(&self) -> u64 {
-        let unit = self.unit.cursor().0
-            ^ self.unit.scheduled_runs().cast_signed()
-            ^ self.unit.history.successes().cast_signed();
-        let rest = self.definition.added_at.0 ^ i64::from(self.wake) ^ i64::from(self.plugin.0[0]);
-        (unit ^ rest).cast_unsigned()
-    }
-
-    /// The same of what it points to.
-    pub(super) fn look_further(&self) -> u64 {
-        let newest = self.unit.history.last_runs.last().map_or(0, |run| run.key.due.0);
-        newest.cast_unsigned() ^ u64::from(self.log.name().as_str().as_bytes()[0])
-    }
-
     /// What few tasks have, made now if it is not there.
     pub(super) fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
