@@ -545,12 +545,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         self.read(name.as_str(), |slot| slot.definition.clone()).await
     }
 
-    /// Whether the last run of a deleted task of this name is still going on.
-    async fn is_leaving(&self, name: &TaskName) -> Result<bool, TaskError> {
-        let task = name.clone();
-        self.tell(name, move |worker| worker.is_leaving(&task)).await
-    }
-
     /// Reads something of a task.
     async fn read<T: Send + 'static>(
         &self,

@@ -124,6 +124,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let all: BTreeSet<TaskName> = specs.keys().cloned().chain(prunable).collect();
         let changes = self.begin_changes(all.iter()).await?;
         let _plugins = self.inner.plugin_use.read().await;
+        let leaving = self.leaving(&all).await?;
         let mut old = self.definitions(all).await?;
         let mut ready = Vec::new();
         let mut applied = Vec::new();
@@ -134,7 +135,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             let old = before.as_ref().map(|before| Arc::clone(&before.spec));
             let change = match before {
                 Some(before) => self.ready_edit(before, spec, by).await,
-                None if self.is_leaving(&task).await? => Err(TaskError::Leaving(task.clone())),
+                None if leaving.contains(&task) => Err(TaskError::Leaving(task.clone())),
                 None => self.ready_add(task.clone(), spec, false, by).await.map(Some),
             };
             let kind = match &change {
@@ -226,6 +227,20 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             names.extend(some.await?);
         }
         Ok(names)
+    }
+
+    /// Those of the names whose deleted task's last run is still going on.
+    async fn leaving(&self, names: &BTreeSet<TaskName>) -> Result<BTreeSet<TaskName>, TaskError> {
+        let names = Arc::new(names.clone());
+        let mut leaving = BTreeSet::new();
+        for worker in 0..self.inner.workers.len() {
+            let names = Arc::clone(&names);
+            let some = self.ask(worker, move |worker| {
+                names.iter().filter(|name| worker.is_leaving(name)).cloned().collect::<Vec<_>>()
+            });
+            leaving.extend(some.await?);
+        }
+        Ok(leaving)
     }
 
     /// The definitions of those tasks that exist.

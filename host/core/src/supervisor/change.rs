@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 use super::{DeleteMode, Job, Supervisor, TaskError, TaskView, task_name, to_its_end};
@@ -313,20 +314,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             Change { kind: ready.kind(), at, by }
         });
         self.inner.store.commit(changes.collect()).await?;
-        let mut changed = Vec::new();
+        let (mut changed, mut adding) = (Vec::new(), Vec::new());
         for ready in ready {
             match ready {
                 Ready::Add { definition, plugin, job } => {
-                    let (name, revision) = (definition.name.clone(), definition.revision);
                     let unit = NewUnit { definition, plugin, job: Ok(job), known: None };
-                    let outage = Outage::after(None, now);
-                    let task = name.clone();
-                    let added = self.tell(&name, move |worker| {
-                        worker.register(unit, &outage);
-                        worker.slot(task.as_str()).map(TaskView::of)
-                    });
-                    made.last = added.await?;
-                    self.publish(EventKind::TaskAdded { task: name, revision });
+                    adding.push(self.register(unit, now));
                 }
                 Ready::Edit { definition, plugin, job } => {
                     let (name, revision) = (definition.name.clone(), definition.revision);
@@ -353,8 +346,25 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 }
             }
         }
+        // All at the same time: one after the other, each would wait for a turn of its worker.
+        for added in join_all(adding).await {
+            made.last = added?;
+        }
         self.write_now(changed).await;
         Ok(made)
+    }
+
+    /// Has a new task registered by its worker; answers with it.
+    async fn register(&self, unit: NewUnit<Job<E>>, now: Time) -> Result<Option<TaskView>, TaskError> {
+        let (name, revision) = (unit.definition.name.clone(), unit.definition.revision);
+        let task = name.clone();
+        let added = self.tell(&name, move |worker| {
+            worker.register(unit, &Outage::after(None, now));
+            worker.slot(task.as_str()).map(TaskView::of)
+        });
+        let added = added.await?;
+        self.publish(EventKind::TaskAdded { task: name, revision });
+        Ok(added)
     }
 
     /// Has a change made by the worker of a name; answers with the task as it is then. What it did until then is handed over: `changed`
