@@ -1,5 +1,8 @@
 //! Brings what units did and what guests wrote to the store, once a second, batched, and says there that the host is alive.
 //!
+//! Of many fast tasks it writes more often, in pieces: the store's work then spreads over the second, where in one go it would take
+//! the cores from the workers.
+//!
 //! Each second it claims the next stretch of time for fast schedules: their due times may run without being noted one by one, and
 //! after a crash those within the claim count as having run. The claim is durable before any of them runs. Where none has run for
 //! a while none is claimed, and where nothing waits either the recorder sleeps until something does.
@@ -40,17 +43,21 @@ const IDLE_BEAT: Duration = Duration::from_secs(60);
 /// How long it is claimed on after a claim was last used: a little longer than fast due times lie apart.
 const CLAIM_LINGER: Duration = Duration::from_secs(70);
 
-/// How many batches lines wait for others of their task, unless they are in a hurry: what a crash may take of them.
-const LINES_WAIT_BATCHES: usize = 4;
+/// How long lines wait for others of their task, unless they are in a hurry; a little less than four batches lie apart. With the time
+/// until the next batch, it is what a crash may take of them.
+const LINES_WAIT: Duration = Duration::from_millis(3_900);
 
-/// How many tasks' logs go into one batch.
-const BATCH_LOGS: usize = 10_000;
+/// How many tasks' logs go into one batch: few, since to collect them takes this thread's core from a worker.
+const BATCH_LOGS: usize = 2_000;
 
 /// How many tasks go into one batch: starts that are noted meanwhile wait for no more.
 const BATCH_TASKS: usize = 1_000;
 
 /// How many records wait for a store that refuses before the oldest are lost.
 const MAX_WAITING_RECORDS: usize = 100_000;
+
+/// How many bytes of patches are written without waiting for the second to end.
+const EARLY_PATCH_BYTES: usize = 512 << 10;
 
 /// How many bytes of patches wait for it: of more, the oldest are dropped, and the tasks that had nothing since are as far behind.
 const MAX_WAITING_PATCH_BYTES: usize = 16 << 20;
@@ -263,7 +270,7 @@ impl<C: Clock> Recorder<C> {
         mut last: oneshot::Receiver<oneshot::Sender<()>>,
     ) {
         let claims = Arc::clone(&self.claims);
-        let mut logs = DueLogs { logs, queued: VecDeque::new(), taken: 0 };
+        let mut logs = DueLogs { logs, queued: VecDeque::new(), due: 0, taken: 0 };
         let mut tick = tokio::time::interval(FLUSH_INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -271,6 +278,10 @@ impl<C: Clock> Recorder<C> {
             let last = tokio::select! {
                 Some(batch) = units.recv() => {
                     self.take(batch);
+                    if self.waiting.patch_bytes >= EARLY_PATCH_BYTES && !self.refused {
+                        let due = logs.due(false).if_many();
+                        self.flush(&mut logs, due, None).await;
+                    }
                     continue;
                 }
                 // Whatever else waits is seen above.
@@ -303,7 +314,8 @@ impl<C: Clock> Recorder<C> {
             match last {
                 None => {
                     self.claim().await;
-                    self.flush(&mut logs, false, None).await;
+                    let due = logs.due(false);
+                    self.flush(&mut logs, due, None).await;
                 }
                 Some(Ok(done)) => {
                     while let Ok(batch) = units.try_recv() {
@@ -311,7 +323,8 @@ impl<C: Clock> Recorder<C> {
                     }
                     let now = self.clock.now();
                     let stopped = HostRun { started: self.started, seen: now, stopped: Some(now), claimed: now };
-                    self.flush(&mut logs, true, Some(stopped)).await;
+                    let due = logs.due(true);
+                    self.flush(&mut logs, due, Some(stopped)).await;
                     done.send(()).ok();
                     return;
                 }
@@ -365,9 +378,9 @@ impl<C: Clock> Recorder<C> {
         self.claims.lost_records.fetch_add(lost, Ordering::Relaxed);
     }
 
-    /// Writes what waits, and all logs if it is the end; `host` with the last of it.
-    async fn flush(&mut self, logs: &mut DueLogs, all_logs: bool, host: Option<HostRun>) {
-        let written = self.try_flush(logs, all_logs, host).await;
+    /// Writes what waits, and the logs that are due; `host` with the last of it.
+    async fn flush(&mut self, logs: &mut DueLogs, due: DueNow, host: Option<HostRun>) {
+        let written = self.try_flush(logs, due, host).await;
         self.tell(written);
     }
 
@@ -387,22 +400,25 @@ impl<C: Clock> Recorder<C> {
         }
     }
 
-    async fn try_flush(&mut self, logs: &mut DueLogs, all_logs: bool, host: Option<HostRun>) -> Result<(), StoreError> {
-        let mut hurried_logs = logs.logs.hurried.len();
-        let mut due_logs = logs.due(all_logs);
+    async fn try_flush(
+        &mut self,
+        logs: &mut DueLogs,
+        mut due: DueNow,
+        host: Option<HostRun>,
+    ) -> Result<(), StoreError> {
         loop {
             let mut chunks = LogChunks::default();
-            while chunks.logs.len() < BATCH_LOGS && hurried_logs > 0 {
-                hurried_logs -= 1;
+            while chunks.logs.len() < BATCH_LOGS && due.hurried > 0 {
+                due.hurried -= 1;
                 chunks.extend(logs.logs.hurried.try_recv().ok(), true);
             }
-            while chunks.logs.len() < BATCH_LOGS && due_logs > 0 {
-                due_logs -= 1;
+            while chunks.logs.len() < BATCH_LOGS && due.waiting > 0 {
+                due.waiting -= 1;
                 logs.taken += 1;
                 chunks.extend(logs.logs.waiting.try_recv().ok(), false);
             }
             let tasks = self.waiting.take(BATCH_TASKS);
-            let last = hurried_logs == 0 && due_logs == 0 && self.waiting.tasks.is_empty();
+            let last = due.hurried == 0 && due.waiting == 0 && self.waiting.tasks.is_empty();
             let journal = if last { self.waiting.take_journal() } else { Vec::new() };
             if chunks.logs.is_empty() && tasks.is_empty() && journal.is_empty() && (host.is_none() || !last) {
                 return Ok(());
@@ -448,20 +464,39 @@ impl<C: Clock> Recorder<C> {
 /// Logs whose lines are to be written, those that waited longest first.
 struct DueLogs {
     logs: UnwrittenLogs,
-    /// How many there were, all in all, at each of the last batches.
-    queued: VecDeque<u64>,
-    /// How many of them were taken out.
+    /// How many there were, all in all, at each of the last batches, and when that was.
+    queued: VecDeque<(tokio::time::Instant, u64)>,
+    /// How many of them are to be written, and how many were taken out.
+    due: u64,
     taken: u64,
 }
 
+/// How many logs are to be written now, out of each queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct DueNow {
+    hurried: usize,
+    waiting: u64,
+}
+
+impl DueNow {
+    /// Those that have waited go only if they are worth a batch of their own.
+    fn if_many(self) -> Self {
+        Self { waiting: if self.waiting < BATCH_LOGS as u64 { 0 } else { self.waiting }, ..self }
+    }
+}
+
 impl DueLogs {
-    /// How many have waited long enough.
-    fn due(&mut self, all: bool) -> u64 {
-        let queued = self.taken + self.logs.waiting.len() as u64;
-        self.queued.push_back(queued);
-        let oldest = if self.queued.len() > LINES_WAIT_BATCHES { self.queued.pop_front() } else { None };
-        let due = if all || self.logs.is_pressed() { queued } else { oldest.unwrap_or(0) };
-        due.saturating_sub(self.taken)
+    /// How many are in a hurry, and how many have waited long enough.
+    fn due(&mut self, all: bool) -> DueNow {
+        let (now, queued) = (tokio::time::Instant::now(), self.taken + self.logs.waiting.len() as u64);
+        self.queued.push_back((now, queued));
+        while let Some((_, old)) = self.queued.pop_front_if(|(then, _)| now - *then >= LINES_WAIT) {
+            self.due = old;
+        }
+        if all || self.logs.is_pressed() {
+            self.due = queued;
+        }
+        DueNow { hurried: self.logs.hurried.len(), waiting: self.due.saturating_sub(self.taken) }
     }
 }
 

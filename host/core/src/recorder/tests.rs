@@ -3,6 +3,7 @@ use crate::events::EventBus;
 use crate::log::{LogSink, Stream};
 use crate::name::TaskName;
 use crate::outcome::{Outcome, Reason};
+use crate::patch::{Patch, Rest};
 use crate::ports::{OpenRun, Progress, Start};
 use crate::testing::{MemoryStore, START, TestClock};
 
@@ -83,8 +84,51 @@ async fn a_line_wakes_a_recorder_that_sleeps() {
     let log = TaskLog::new(1, TaskName::new("a").expect("a name"), 0, 0, Arc::clone(&bench.sink));
     log.push(Stream::Stdout, b"hello", false);
     // For others of its task, as long as it would wait for them.
-    pass((LINES_WAIT_BATCHES as u32 + 1) * FLUSH_INTERVAL).await;
+    pass(LINES_WAIT + 2 * FLUSH_INTERVAL).await;
     assert_eq!(bench.store.read_logs(1, 0, 10).await.expect("it is read").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_patches_of_many_tasks_are_written_before_the_second_is_over_and_those_of_few_are_not() {
+    let bench = Bench::start().await;
+    bench.claims.want();
+    pass(Duration::from_millis(10_500)).await;
+    for (task, bytes, written) in [(1, EARLY_PATCH_BYTES / 2, false), (2, EARLY_PATCH_BYTES / 2, true)] {
+        let mut patches = Vec::new();
+        while patches.len() < bytes {
+            patch(1).encode(99, &mut patches);
+        }
+        let states = vec![(task, UnitState::default())];
+        bench.units.send(UnitBatch { states, patches, ..UnitBatch::default() }).await.expect("the recorder works");
+        pass(Duration::from_millis(1)).await;
+        assert_eq!(bench.store.states.lock().expect("no panic").contains_key(&task), written);
+    }
+    assert_eq!(bench.store.states.lock().expect("no panic").len(), 2, "all goes that the patches may go on from");
+}
+
+fn patch(successes: u64) -> Patch {
+    Patch {
+        due: START,
+        lateness_us: None,
+        took_us: 0,
+        times: successes,
+        took_total_us: 0,
+        took_max_us: 0,
+        lateness_max_us: 0,
+        successes,
+        accounted: START,
+        rest: Rest::Since(START),
+        scheduled_runs: successes,
+        log_seq: 0,
+        log_lost: 0,
+    }
+}
+
+#[test]
+fn logs_that_are_due_go_with_patches_only_if_they_are_worth_a_batch() {
+    let due = |waiting| DueNow { hurried: 3, waiting }.if_many();
+    assert_eq!(due(BATCH_LOGS as u64 - 1), DueNow { hurried: 3, waiting: 0 });
+    assert_eq!(due(BATCH_LOGS as u64), DueNow { hurried: 3, waiting: BATCH_LOGS as u64 });
 }
 
 /// A batch in which a task fails at a second, with all that it did until then.

@@ -2,7 +2,7 @@
 //!
 //! After a step that was a plain success, what it changed goes into the batch at once, as a patch: a copy of some numbers, while they
 //! are at hand. Units of which more changed, or whose run goes on, wait in a queue and are handed over a few at a time, so that no
-//! tick has to wait for many of them. The batch leaves once a second.
+//! tick has to wait for many of them. The batch leaves once a second, or when it is full.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -21,6 +21,10 @@ pub(super) const GATHER_INTERVAL: Duration = Duration::from_millis(50);
 /// How many of them at a time: whole states, which are 2,000 a second, and patches, which are less work.
 const GATHERED_STATES: usize = 100;
 const GATHERED_PATCHES: usize = 400;
+
+/// A batch with so many bytes of patches leaves before the second is over: else those of many fast tasks would be megabytes, which the
+/// store then writes in one go.
+pub(super) const FULL_BATCH_PATCH_BYTES: usize = 256 << 10;
 
 /// How much a batch takes while the recorder is behind, before units wait in the queue.
 const MAX_BATCH_PATCH_BYTES: usize = 8 << 20;
@@ -86,6 +90,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             Some(patch) => {
                 patch.encode(slot.definition.id, &mut self.recording.batch.patches);
                 slot.dirty = false;
+                if self.recording.batch.patches.len() >= FULL_BATCH_PATCH_BYTES {
+                    self.record_batch();
+                }
             }
             None => self.mark_dirty(index),
         }

@@ -285,6 +285,25 @@ fn what_units_did_goes_to_the_recorder_and_is_kept_while_it_is_behind() {
     });
 }
 
+#[test]
+fn a_batch_that_is_full_leaves_before_the_second_is_over() {
+    on_paused_clock(|| async {
+        let mut bench = Bench::start();
+        for id in 0..1_000 {
+            bench.add(id, &format!("t{id}"), "100ms", &[]).await;
+        }
+        let mut batches = Vec::new();
+        for _ in 0..5 {
+            pass(Duration::from_secs(1)).await;
+            batches.extend(std::iter::from_fn(|| bench.states.try_recv().ok()));
+        }
+        let patches: Vec<usize> = batches.iter().map(|batch| batch.patches.len()).collect();
+        let full = super::record::FULL_BATCH_PATCH_BYTES;
+        assert!(patches.iter().sum::<usize>() > 3 * full, "{patches:?}");
+        assert!(patches.iter().all(|bytes| *bytes < full + 1000), "{patches:?}");
+    });
+}
+
 /// Brings the state of the only task up to date, as the store does.
 fn take_in(batches: &mut mpsc::Receiver<UnitBatch>, state: &mut Option<UnitState>) {
     while let Ok(batch) = batches.try_recv() {
