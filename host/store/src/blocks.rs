@@ -3,7 +3,9 @@
 //! in the rows of its slice.
 //!
 //! When a slice has grown, what each of its tasks has there becomes a chunk of its own, and the rows go: one slice at a time, so that
-//! runs which are about to start do not wait long. Quotas count from then on.
+//! runs which are about to start do not wait long, and slices take turns, though all of them grow alike. Quotas count from then on.
+
+use std::ops::Range;
 
 use rusqlite::{Connection, params};
 use taskhost_core::log::{LARGE_CHUNK_BYTES, LogChunk};
@@ -21,12 +23,15 @@ const SLICES: usize = 64;
 /// Where a task's slice stands in its id, of which the highest bit is never set.
 const SLICE_SHIFT: u32 = 57;
 
+/// Where a row's slice stands in its place, above the number of its batch.
+const PLACE_SHIFT: u32 = 48;
+
 /// How many small chunks a batch has before they share rows; fewer have rows of their own at once.
 const MIN_SHARED: usize = 256;
 
 /// How large a slice grows before its lines become chunks: what a reader looks through at most, or about so.
 const MAX_SLICE_BYTES: u64 = 4 << 20;
-const MAX_SLICE_ROWS: u64 = 128;
+const MAX_SLICE_ROWS: u64 = 512;
 
 /// How many slices may be unpacked for each batch.
 const UNPACKED_AT_ONCE: u32 = 2;
@@ -84,9 +89,9 @@ impl Blocks {
         }
         let seq = usage.next_seq;
         usage.next_seq += 1;
-        let mut insert = conn.prepare_cached("INSERT INTO log_blocks VALUES (?1, ?2, ?3, ?4)")?;
+        let mut insert = conn.prepare_cached("INSERT INTO log_blocks VALUES (?1, ?2, ?3)")?;
         for (slice, block) in blocks.iter().enumerate().filter(|(_, block)| !block.is_empty()) {
-            insert.execute(params![slice as i64, seq, FORMAT, block])?;
+            insert.execute(params![places(slice).start | seq, FORMAT, block])?;
             usage.slices[slice].rows += 1;
             usage.slices[slice].bytes += block.len() as u64;
         }
@@ -94,11 +99,13 @@ impl Blocks {
         Ok(large)
     }
 
-    /// A slice that is to be unpacked now.
+    /// A slice that is to be unpacked now: the fullest, if it is full, or if all together are half full. So the next one's turn comes when
+    /// as much has been written as that one gave back.
     fn fullest(&self) -> Option<usize> {
         let usage = self.usage.as_ref().filter(|_| self.unpacks > 0)?;
-        let full = usage.slices.iter().enumerate().filter(|(_, slice)| slice.fullness() >= 1.0);
-        full.max_by(|(_, a), (_, b)| a.fullness().total_cmp(&b.fullness())).map(|(slice, _)| slice)
+        let fullness = usage.slices.map(SliceUsage::fullness);
+        let (fullest, most) = fullness.into_iter().enumerate().max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+        (most >= 1.0 || fullness.iter().sum::<f64>() >= SLICES as f64 / 2.0).then_some(fullest)
     }
 
     pub(crate) fn wants_unpacking(&self) -> bool {
@@ -109,8 +116,11 @@ impl Blocks {
     pub(crate) fn unpack(&mut self, conn: &Connection) -> rusqlite::Result<Vec<LogChunk>> {
         let Some(slice) = self.fullest() else { return Ok(Vec::new()) };
         let mut chunks = Vec::new();
-        let mut statement = conn.prepare_cached("SELECT format, data FROM log_blocks WHERE slice = ?1 ORDER BY seq")?;
-        let mut rows = statement.query([slice as i64])?;
+        let Range { start, end } = places(slice);
+        let mut statement = conn.prepare_cached(
+            "SELECT format, data FROM log_blocks WHERE place >= ?1 AND place < ?2 ORDER BY place",
+        )?;
+        let mut rows = statement.query([start, end])?;
         while let Some(row) = rows.next()? {
             // What can't be read is lost, as readers have found already.
             if row.get::<_, u32>(0)? == FORMAT {
@@ -118,7 +128,7 @@ impl Blocks {
             }
         }
         drop(rows);
-        conn.prepare_cached("DELETE FROM log_blocks WHERE slice = ?1")?.execute([slice as i64])?;
+        conn.prepare_cached("DELETE FROM log_blocks WHERE place >= ?1 AND place < ?2")?.execute([start, end])?;
         if let Some(usage) = &mut self.usage {
             usage.slices[slice] = SliceUsage::default();
         }
@@ -138,28 +148,37 @@ fn slice_of(task: TaskId) -> usize {
     (task >> SLICE_SHIFT) as usize % SLICES
 }
 
+/// Where the rows of a slice stand.
+fn places(slice: usize) -> Range<i64> {
+    (slice as i64) << PLACE_SHIFT..(slice as i64 + 1) << PLACE_SHIFT
+}
+
 fn count(conn: &Connection) -> rusqlite::Result<Usage> {
     let mut usage = Usage { next_seq: 0, slices: [SliceUsage::default(); SLICES] };
     let mut statement =
-        conn.prepare("SELECT slice, count(*), sum(length(data)), max(seq) FROM log_blocks GROUP BY slice")?;
-    let mut rows = statement.query([])?;
+        conn.prepare("SELECT place >> ?1, count(*), sum(length(data)), max(place) FROM log_blocks GROUP BY 1")?;
+    let mut rows = statement.query([PLACE_SHIFT])?;
     while let Some(row) = rows.next()? {
-        if let Some(slice) = usize::try_from(row.get::<_, i64>(0)?).ok().and_then(|slice| usage.slices.get_mut(slice)) {
-            *slice = SliceUsage {
+        let slice = usize::try_from(row.get::<_, i64>(0)?).unwrap_or(usize::MAX);
+        if let Some(slice_usage) = usage.slices.get_mut(slice) {
+            *slice_usage = SliceUsage {
                 rows: row.get::<_, i64>(1)?.cast_unsigned(),
                 bytes: row.get::<_, i64>(2)?.cast_unsigned(),
             };
         }
-        usage.next_seq = usage.next_seq.max(row.get::<_, i64>(3)?.saturating_add(1));
+        let newest = row.get::<_, i64>(3)? & ((1 << PLACE_SHIFT) - 1);
+        usage.next_seq = usage.next_seq.max(newest + 1);
     }
     Ok(usage)
 }
 
 /// The newest chunks that a task has in blocks, newest first: so many that they hold at least `lines` lines after `after_seq`.
 pub(crate) fn read(conn: &Connection, task: TaskId, after_seq: u64, lines: usize) -> rusqlite::Result<Vec<LogChunk>> {
-    let mut statement =
-        conn.prepare_cached("SELECT format, data FROM log_blocks WHERE slice = ?1 ORDER BY seq DESC")?;
-    let mut rows = statement.query([slice_of(task) as i64])?;
+    let Range { start, end } = places(slice_of(task));
+    let mut statement = conn.prepare_cached(
+        "SELECT format, data FROM log_blocks WHERE place >= ?1 AND place < ?2 ORDER BY place DESC",
+    )?;
+    let mut rows = statement.query([start, end])?;
     let mut chunks = Vec::new();
     let mut found = 0;
     while found < lines
@@ -284,6 +303,25 @@ mod tests {
     }
 
     #[test]
+    fn blocks_of_the_schema_before_are_still_there() {
+        let mut conn = Connection::open_in_memory().expect("a database in memory");
+        migrate(&mut conn, "test.db".as_ref(), &HISTORY[..2]).expect("the schema before");
+        let tasks = [5 << SLICE_SHIFT, 63 << SLICE_SHIFT];
+        for (seq, task) in [(1, tasks[0]), (2, tasks[0]), (3, tasks[1])] {
+            let mut block = Vec::new();
+            encode(&chunk(task, seq), &mut block);
+            let row = params![slice_of(task) as i64, seq as i64, FORMAT, block];
+            conn.execute("INSERT INTO log_blocks VALUES (?1, ?2, ?3, ?4)", row).expect("inserts");
+        }
+        migrate(&mut conn, "test.db".as_ref(), HISTORY).expect("the schema of today");
+        let read = |task| read(&conn, task, 0, 100).expect("reads");
+        assert_eq!(read(tasks[0]), [chunk(tasks[0], 2), chunk(tasks[0], 1)]);
+        assert_eq!(read(tasks[1]), [chunk(tasks[1], 3)]);
+        let usage = count(&conn).expect("counts");
+        assert_eq!((usage.next_seq, usage.slices.map(|slice| slice.rows).iter().sum::<u64>()), (4, 3));
+    }
+
+    #[test]
     fn few_small_chunks_and_all_large_ones_are_left_to_rows_of_their_own() {
         let (conn, mut blocks) = (memory(), Blocks::default());
         let mut chunks: Vec<_> = (1..MIN_SHARED as u64).map(|number| chunk(task(number), 1)).collect();
@@ -341,6 +379,27 @@ mod tests {
             let lines: Vec<_> = chunk.lines().map(|line| (line.seq, line.time.0 - 1_800_000_000_000_000_000)).collect();
             assert_eq!(lines, (1..=MAX_SLICE_ROWS + 1).map(|seq| (seq, seq.cast_signed())).collect::<Vec<_>>());
         }
+    }
+
+    #[test]
+    fn slices_that_grow_alike_are_unpacked_one_after_the_other() {
+        let (conn, mut blocks) = (memory(), Blocks::default());
+        let tasks = || (0..SLICES as u64).flat_map(|slice| (0..4).map(move |number| slice << SLICE_SHIFT | number));
+        let mut unpacked = 0;
+        for seq in 1..=MAX_SLICE_ROWS + 100 {
+            let chunks: Vec<_> = tasks().map(|task| chunk(task, seq)).collect();
+            assert_eq!(write(&mut blocks, &conn, &chunks), 0);
+            let mut at_once = 0;
+            while blocks.wants_unpacking() {
+                blocks.unpack(&conn).expect("unpacks");
+                at_once += 1;
+            }
+            assert!(at_once <= 2, "{at_once} at {seq}");
+            unpacked += at_once;
+            let usage = blocks.usage.as_ref().expect("it is known");
+            assert!(usage.slices.iter().all(|slice| slice.fullness() < 1.1), "at {seq}");
+        }
+        assert!(unpacked > SLICES, "{unpacked}");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::faults::{Faults, Subject};
 use crate::ids::TaskMap;
 
 /// How many bytes of patches there are before they are folded.
-const FOLD_BYTES: u64 = 32 << 20;
+const FOLD_BYTES: u64 = 64 << 20;
 
 /// How many states are written in one step of folding: few, since runs that are about to start wait meanwhile.
 const FOLDED_AT_ONCE: usize = 500;

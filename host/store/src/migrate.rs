@@ -17,8 +17,11 @@ pub(crate) const DEFINITIONS: &[&str] =
 pub(crate) const KEY_VALUES: &[&str] = &[include_str!("migrations/key_values/0001.sql")];
 
 /// Of `history.db`.
-pub(crate) const HISTORY: &[&str] =
-    &[include_str!("migrations/history/0001.sql"), include_str!("migrations/history/0002.sql")];
+pub(crate) const HISTORY: &[&str] = &[
+    include_str!("migrations/history/0001.sql"),
+    include_str!("migrations/history/0002.sql"),
+    include_str!("migrations/history/0003.sql"),
+];
 
 /// Runs what is missing of `migrations`, each in a transaction with its number; refuses a file with more than these.
 pub(crate) fn migrate(conn: &mut Connection, file: &Path, migrations: &[&str]) -> Result<(), OpenError> {
