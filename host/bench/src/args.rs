@@ -110,6 +110,8 @@ pub(crate) enum ScenarioName {
     Siege,
     /// The raw engine loop with slots that are made as good as new in several ways
     Resets,
+    /// Whether the machine takes the same time for the same work, over and over
+    Evenness,
     /// What `--quick` asks for
     #[value(skip)]
     Quick,

@@ -1,6 +1,7 @@
 //! What can be measured, a file for each scenario. Each starts hosts of its own, in a place of its own.
 
 mod add;
+mod evenness;
 mod idle;
 mod million;
 mod peers;
@@ -58,6 +59,7 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<Report> {
         ScenarioName::Sweep => vec![sweep::measure(&bench).await?],
         ScenarioName::Peers => vec![peers::measure(&bench).await?],
         ScenarioName::Resets => vec![resets::measure(&bench)?],
+        ScenarioName::Evenness => vec![evenness::measure(&bench)?],
         ScenarioName::Siege => vec![siege::measure(&bench).await?],
         ScenarioName::Quick => vec![quick::measure(&bench).await?],
     };
