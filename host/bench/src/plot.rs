@@ -132,7 +132,7 @@ fn draw(
             .axis_desc_style((FONT, TEXT_PX))
             .label_style((FONT, TEXT_PX))
             .x_label_formatter(&|tasks| grouped(tasks.round() as u64))
-            .y_label_formatter(&|value| plain(*value))
+            .y_label_formatter(&|value| mark(*value))
             .bold_line_style(LIGHT_GREY)
             .light_line_style(WHITE)
             .draw()
@@ -180,6 +180,12 @@ fn bounds(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     })
 }
 
+/// The label of a line across the plot: none but for 1, 2 and 5 of each decade, since the others stand too close.
+fn mark(value: f64) -> String {
+    let first_digit = (value / 10_f64.powf(value.log10().floor())).round();
+    if [1.0, 2.0, 5.0, 10.0].contains(&first_digit) { plain(value) } else { String::new() }
+}
+
 /// A number without zeros at its end.
 fn plain(value: f64) -> String {
     if value >= 1.0 { grouped(value.round() as u64) } else { format!("{value:.3}").trim_end_matches('0').to_owned() }
@@ -207,6 +213,11 @@ mod tests {
             point(100_000, 0.12, 1.6, 1.7, 8.0),
             point(1_000_000, 0.2, 9.0, 9.5, 8.7),
         ]
+    }
+
+    #[test]
+    fn lines_that_stand_close_have_no_label() {
+        assert_eq!([0.1, 2.0, 30.0, 50.0, 90.0, 100.0].map(mark), ["0.1", "2", "", "50", "", "100"]);
     }
 
     #[test]
