@@ -117,9 +117,8 @@ impl Blocks {
         let Some(slice) = self.fullest() else { return Ok(Vec::new()) };
         let mut chunks = Vec::new();
         let Range { start, end } = places(slice);
-        let mut statement = conn.prepare_cached(
-            "SELECT format, data FROM log_blocks WHERE place >= ?1 AND place < ?2 ORDER BY place",
-        )?;
+        let mut statement =
+            conn.prepare_cached("SELECT format, data FROM log_blocks WHERE place >= ?1 AND place < ?2 ORDER BY place")?;
         let mut rows = statement.query([start, end])?;
         while let Some(row) = rows.next()? {
             // What can't be read is lost, as readers have found already.
@@ -175,9 +174,8 @@ fn count(conn: &Connection) -> rusqlite::Result<Usage> {
 /// The newest chunks that a task has in blocks, newest first: so many that they hold at least `lines` lines after `after_seq`.
 pub(crate) fn read(conn: &Connection, task: TaskId, after_seq: u64, lines: usize) -> rusqlite::Result<Vec<LogChunk>> {
     let Range { start, end } = places(slice_of(task));
-    let mut statement = conn.prepare_cached(
-        "SELECT format, data FROM log_blocks WHERE place >= ?1 AND place < ?2 ORDER BY place DESC",
-    )?;
+    let mut statement = conn
+        .prepare_cached("SELECT format, data FROM log_blocks WHERE place >= ?1 AND place < ?2 ORDER BY place DESC")?;
     let mut rows = statement.query([start, end])?;
     let mut chunks = Vec::new();
     let mut found = 0;
@@ -399,7 +397,7 @@ mod tests {
             let usage = blocks.usage.as_ref().expect("it is known");
             assert!(usage.slices.iter().all(|slice| slice.fullness() < 1.1), "at {seq}");
         }
-        assert!(unpacked > SLICES, "{unpacked}");
+        assert!(unpacked >= SLICES, "{unpacked}");
     }
 
     #[test]

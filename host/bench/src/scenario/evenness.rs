@@ -46,7 +46,11 @@ pub(super) fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
         let slow = over_median.iter().filter(|over| **over > SLOW).count();
         let worst = over_median.iter().copied().fold(0.0, f64::max);
         section.median(format!("{name}: a window of work, median"), windows.concat(), Unit::Ms);
-        section.figure(format!("  windows over {SLOW} × that"), 100.0 * slow as f64 / over_median.len() as f64, Unit::Percent);
+        section.figure(
+            format!("  windows over {SLOW} × that"),
+            100.0 * slow as f64 / over_median.len() as f64,
+            Unit::Percent,
+        );
         section.figure("  the slowest, over the median", worst, Unit::Times);
     }
     Ok(section)
