@@ -246,6 +246,7 @@ fn describe(fault: &Fault, target: &Target, timeout: Duration) -> String {
         Fault::TooManyConnections => "too many connections at once".to_owned(),
         Fault::Cancelled => "cancelled".to_owned(),
         Fault::Other(why) => format!("failed to talk to {place}: {}", words::printable(why, EXCERPT_CHARS)),
+        fault => fault.to_string(),
     }
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub(crate) use taskhost_plugin::http::Error as Fault;
+
 use crate::options::Header;
 use crate::target::Target;
 
@@ -40,32 +42,4 @@ impl<B> Answer<B> {
         let (_, value) = self.headers.iter().find(|(given, _)| given.eq_ignore_ascii_case(name))?;
         Some(std::str::from_utf8(value).ok()?.trim())
     }
-}
-
-/// Why there is no answer, or no whole one.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
-    /// The task was not granted the host.
-    Denied,
-    /// The host's name leads to an address that the task was not granted.
-    DeniedAddress,
-    /// The name has no address.
-    Unresolved(Option<String>),
-    ConnectionRefused,
-    Unreachable,
-    /// No connection in time.
-    ConnectTimeout,
-    /// No answer in time, or no whole one.
-    Timeout,
-    /// The connection was closed before the answer was whole.
-    Closed,
-    Tls(String),
-    /// The host takes no answers this large.
-    TooLarge,
-    /// The host lets nobody set this header.
-    Header(String),
-    /// Not more connections at once.
-    TooManyConnections,
-    Cancelled,
-    Other(String),
 }

@@ -8,11 +8,10 @@ mod check;
 mod exchange;
 mod options;
 mod secret;
-mod settings;
 mod target;
 mod wasi;
 
-use taskhost_plugin::{Failure, Tick, context, println};
+use taskhost_plugin::{Failure, Tick, config, context, println};
 
 use crate::options::Call;
 use crate::secret::Secrets;
@@ -28,6 +27,7 @@ fn run(_: Tick) -> Result<Option<String>, Failure> {
         }
         Call::Check(options) => options,
     };
-    let secrets = Secrets::resolve(&options.secret_headers, settings::get)?;
+    let secrets =
+        Secrets::resolve(&options.secret_headers, |name| config::get(name).map_err(|error| error.to_string()))?;
     check::check(&mut Wasi, &options, &secrets, context::remaining(), |line| println!("{line}")).map(Some)
 }

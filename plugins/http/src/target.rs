@@ -50,10 +50,14 @@ impl Target {
     /// Where a `Location` of this target's answer leads.
     pub(crate) fn join(&self, location: &str) -> Result<Self, &'static str> {
         const NO_URL: &str = "is no URL";
-        let base = format!("{}://{}{}", self.scheme(), self.authority(), self.path_and_query);
-        let base = Uri::parse(base).map_err(|_| NO_URL)?;
+        let base = Uri::parse(self.url()).map_err(|_| NO_URL)?;
         let location = UriRef::parse(location).map_err(|_| NO_URL)?;
         Self::parse(location.resolve_against(&base).map_err(|_| NO_URL)?.as_str())
+    }
+
+    /// The URL, without a fragment.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://{}{}", self.scheme(), self.authority(), self.path_and_query)
     }
 
     fn scheme(&self) -> &'static str {

@@ -65,13 +65,23 @@
 //! Every attempt has a deadline, after which the host stops it at once, and somebody may cancel it before. A plugin that
 //! works long asks [`context`] about both now and then, and ends in its own way.
 //!
+//! # What a task may be granted
+//!
+//! [`config`] reads settings and secrets, [`kv`] keeps values from run to run, and `http` (a feature of this crate) asks other hosts;
+//! each is there as far as the task was granted it. [`logging`] writes lines with a level, and so does the crate `log` with the feature
+//! of that name.
+//!
+//! # Testing
+//!
+//! The function of a plugin is tested like any other: off wasm, `testing::Host` stands for the host, with the settings, the stored
+//! values and the answers to requests that the test wants.
+//!
 //! # Targets
 //!
 //! `wasm32-wasip2` is the usual one, and the whole standard library works there as far as the host grants it.
 //! `wasm32-unknown-unknown` linked with `wasm-component-ld` gives smaller plugins that import nothing they don't use, but
 //! its standard library can't print, sleep or read arguments: [`println!`], [`eprintln!`], [`sleep`] and [`args`] of this
-//! crate do, on both. Off wasm they are those of the standard library, so that the function of a plugin can be tested
-//! like any other.
+//! crate do, on both.
 //!
 //! # Memory
 //!
@@ -84,14 +94,21 @@ mod answer;
 mod arena;
 #[doc(hidden)]
 pub mod bindings;
+pub mod config;
 pub mod context;
 mod failure;
+#[cfg(feature = "http")]
+pub mod http;
+pub mod kv;
+pub mod logging;
 mod sys;
+#[cfg(not(target_family = "wasm"))]
+pub mod testing;
 mod tick;
 
 pub use answer::{Answer, IntoFailure, Summary};
 pub use failure::Failure;
-pub use sys::{args, sleep};
+pub use sys::{args, monotonic, sleep};
 pub use tick::{Reason, Tick, Trigger};
 
 /// Makes a function the plugin: `plugin!(run);`, once in a crate.
@@ -147,6 +164,8 @@ pub mod __private {
     /// Runs the author's function on a tick of the contract.
     pub fn run<A: crate::Answer>(tick: Tick, run: impl FnOnce(crate::Tick) -> A) -> Result<Option<String>, Failure> {
         crate::sys::report_panics();
+        #[cfg(feature = "log")]
+        crate::logging::install();
         run(tick.into()).into_answer().map_err(Into::into)
     }
 }
