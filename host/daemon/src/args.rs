@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use taskhost_api::{DirText, LimitText, Pair, Size};
 
 use crate::config::Layer;
+use crate::offline::new::Language;
 
 /// What the host starts itself with to have a plugin compiled.
 pub(crate) const COMPILE: &str = "compile";
@@ -34,6 +35,8 @@ pub(crate) enum Command {
     /// Show what a plugin is, what it imports and exports, and what is wrong
     #[command(after_help = crate::offline::inspect::EXIT_CODES)]
     Inspect(InspectArgs),
+    /// Make a folder with all that a plugin begins with
+    New(NewArgs),
     /// Compile a plugin, as a child of the host
     #[command(name = COMPILE, hide = true)]
     Compile {
@@ -89,6 +92,19 @@ impl ServeArgs {
 /// Reads a count; whether it is one that will do, is the configuration's to say.
 fn number(text: &str) -> Result<usize, &'static str> {
     text.parse().map_err(|_| "it is no whole number")
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// The plugin's name, which its folder gets
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) name: String,
+    /// What it is written in
+    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    pub(crate) lang: Language,
+    /// Where its folder is made [default: here]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

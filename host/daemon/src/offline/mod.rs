@@ -1,6 +1,7 @@
-//! Commands that need no daemon: they look at one plugin file, or run it.
+//! Commands that need no daemon: they look at one plugin file, run it, or make what one begins with.
 
 pub(crate) mod inspect;
+pub(crate) mod new;
 pub(crate) mod run;
 
 use std::fs::File;
