@@ -392,10 +392,10 @@ mod tests {
                 blocks.unpack(&conn).expect("unpacks");
                 at_once += 1;
             }
-            assert!(at_once <= 2, "{at_once} at {seq}");
             unpacked += at_once;
-            let usage = blocks.usage.as_ref().expect("it is known");
-            assert!(usage.slices.iter().all(|slice| slice.fullness() < 1.1), "at {seq}");
+            // Two in the batch with which the first round ends and the next begins.
+            assert!(at_once <= 2, "{at_once} at {seq}");
+            assert!(seq < MAX_SLICE_ROWS - 1 || unpacked > SLICES / 2, "{unpacked} at {seq}: they wait to be full");
         }
         assert!(unpacked >= SLICES, "{unpacked}");
     }

@@ -252,7 +252,6 @@ impl Ceilings {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     #[test]
