@@ -31,6 +31,7 @@ mod lifecycle;
 mod many_plugins;
 mod missed;
 mod offline;
+mod offline_ticks;
 mod outage;
 mod overlap;
 mod pause;

@@ -184,6 +184,11 @@ impl Followed {
         }
     }
 
+    /// Tells it to end, as Ctrl-C does.
+    pub(crate) fn interrupt(&self) {
+        self.process.signal(Signal::INT);
+    }
+
     /// Waits until it ends by itself; its exit code.
     #[track_caller]
     pub(crate) fn end(mut self) -> Option<i32> {

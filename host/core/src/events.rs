@@ -56,7 +56,11 @@ pub enum EventKind {
 pub struct EventBus {
     sender: broadcast::Sender<Arc<Event>>,
     log_readers: Arc<AtomicUsize>,
+    /// Sees every event before the readers do.
+    witness: Option<Witness>,
 }
+
+type Witness = Arc<dyn Fn(&Event) + Send + Sync>;
 
 /// Events from the time of subscribing on.
 pub struct EventStream {
@@ -77,14 +81,24 @@ pub enum Next {
 
 impl EventBus {
     pub fn new() -> Self {
-        Self { sender: broadcast::Sender::new(CAPACITY_EVENTS), log_readers: Arc::default() }
+        Self { sender: broadcast::Sender::new(CAPACITY_EVENTS), log_readers: Arc::default(), witness: None }
+    }
+
+    /// The same with a witness of all that readers are told, on the thread that publishes it: it loses nothing, and whoever publishes
+    /// waits for it.
+    pub fn with_witness(witness: impl Fn(&Event) + Send + Sync + 'static) -> Self {
+        Self { witness: Some(Arc::new(witness)), ..Self::new() }
     }
 
     /// Publishes what `event` makes, if anybody listens.
     pub fn publish(&self, event: impl FnOnce() -> Event) {
         if self.sender.receiver_count() > 0 {
+            let event = Arc::new(event());
+            if let Some(witness) = &self.witness {
+                witness(&event);
+            }
             // Fails only if the last reader left in between.
-            self.sender.send(Arc::new(event())).ok();
+            self.sender.send(event).ok();
         }
     }
 
@@ -124,5 +138,26 @@ impl Drop for EventStream {
         if let Some(readers) = &self.log_reader {
             readers.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_witness_sees_what_a_slow_reader_loses_and_nothing_that_nobody_reads() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let witnessed = Arc::clone(&seen);
+        let bus = EventBus::with_witness(move |event| witnessed.lock().expect("no test panics here").push(event.time));
+        let publish = |at: usize| bus.publish(|| Event { time: Time(at as i64), kind: EventKind::Shutdown });
+        publish(0);
+        let mut slow = bus.subscribe(false);
+        (1..=2 * CAPACITY_EVENTS).for_each(publish);
+        assert!(matches!(slow.next().await, Next::Lagged(_)));
+        let seen = seen.lock().expect("no test panics here");
+        assert_eq!((seen.len(), seen[0]), (2 * CAPACITY_EVENTS, Time(1)));
     }
 }

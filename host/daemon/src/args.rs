@@ -29,9 +29,9 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run the host, until SIGTERM or Ctrl-C (the default)
     Serve(ServeArgs),
-    /// Run a plugin once, without a host; its exit code is the guest's
+    /// Run a plugin without a host; its exit code is the guest's
     #[command(after_help = crate::offline::run::EXIT_CODES)]
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Show what a plugin is, what it imports and exports, and what is wrong
     #[command(after_help = crate::offline::inspect::EXIT_CODES)]
     Inspect(InspectArgs),
@@ -111,11 +111,31 @@ pub(crate) struct NewArgs {
 pub(crate) struct RunArgs {
     /// The plugin
     pub(crate) file: PathBuf,
-    /// How many ticks to hand it, one after the other; ends at the first that
-    /// does not succeed
+    /// How many ticks to hand it; ends at the first that does not succeed
     #[arg(long, value_name = "N", default_value_t = 1, allow_hyphen_values = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ticks: u32,
+    /// Have a tick due at this rate, from 10ms to 10y [default: when the one
+    /// before has ended]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    pub(crate) every: Option<String>,
+    /// Have ticks due by a cron expression of 5 fields, or of 6 with seconds
+    /// first
+    #[arg(long, value_name = "EXPRESSION")]
+    pub(crate) cron: Option<String>,
+    /// With --cron: an IANA time zone like Europe/Berlin [default: UTC]
+    #[arg(long, value_name = "ZONE", visible_alias = "zone")]
+    pub(crate) timezone: Option<String>,
+    /// Wait for nothing: jump from due time to due time, and from where the
+    /// guest begins to sleep to where it wakes; its clocks show that time
+    #[arg(long)]
+    pub(crate) virtual_time: bool,
+    /// With --virtual-time: when it begins, in RFC 3339 [default: now]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    pub(crate) start: Option<String>,
+    /// Write what it did to this file, as one JSON document
+    #[arg(long, value_name = "FILE")]
+    pub(crate) record: Option<PathBuf>,
     /// How long one tick may take [default: 1m]
     #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub(crate) timeout: Option<String>,

@@ -43,7 +43,7 @@ pub fn main_impl() -> ExitCode {
     let Cli { command, serve } = Cli::parse();
     let done = match command.unwrap_or(Command::Serve(serve)) {
         Command::Serve(args) => serve::serve(args),
-        Command::Run(args) => offline::run::run(args),
+        Command::Run(args) => offline::run::run(*args),
         Command::Inspect(args) => offline::inspect::inspect(&args),
         Command::New(args) => offline::new::new(&args).map(|()| ExitCode::SUCCESS),
         Command::Compile { order } => Ok(taskhost_engine::compile_in_child(order)),

@@ -129,6 +129,8 @@ async fn start(config: &Config, store: Arc<SqliteStore>, own_addresses: Vec<Sock
         own_dirs: [&config.data_dir].into_iter().chain(&config.secrets_dir).cloned().collect(),
         own_addresses,
         wasi_0_3: config.wasi_0_3,
+        virtual_time: None,
+        requests: None,
     })
     .map_err(failed_to)?;
     let supervisor = SupervisorConfig {

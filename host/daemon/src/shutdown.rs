@@ -29,6 +29,15 @@ impl Signals {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
 
+    /// Does something to its end, unless one comes meanwhile: then its name is told.
+    pub(crate) async fn during(&mut self, work: impl Future<Output = ()>) -> Option<&'static str> {
+        tokio::select! {
+            biased;
+            signal = self.next() => Some(signal),
+            () = work => None,
+        }
+    }
+
     /// Waits for the next one; its name.
     pub(crate) async fn next(&mut self) -> &'static str {
         tokio::select! {

@@ -58,6 +58,8 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
         own_dirs: vec![dir.to_owned()],
         own_addresses: Vec::new(),
         wasi_0_3: true,
+        virtual_time: None,
+        requests: None,
     });
     let config = SupervisorConfig {
         workers: 1,

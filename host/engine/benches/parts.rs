@@ -66,6 +66,8 @@ fn attempt() -> Box<dyn FnMut()> {
         own_dirs: Vec::new(),
         own_addresses: Vec::new(),
         wasi_0_3: false,
+        virtual_time: None,
+        requests: None,
     })
     .expect("an engine");
     let name = TaskName::new("disk-usage").expect("a name");

@@ -18,7 +18,7 @@ use crate::keep::Idle;
 use crate::load::{Live, Loaded};
 use crate::report::{Broken, Ended, Returned, report};
 use crate::room::Place;
-use crate::runner::{JobInner, Probe};
+use crate::runner::{JobInner, Probe, ran_longer_than};
 use crate::setup::Setup;
 use crate::state::{State, begin_slice, store};
 
@@ -193,6 +193,9 @@ async fn admit(setup: &Arc<Setup>, loaded: &Loaded, probe: &Probe) -> Option<Hel
 /// Words the end of an attempt, with the task's secrets hidden in it.
 fn told(ended: Ended, turn: &Turn) -> RunReport {
     let report = report(ended);
+    if report.outcome == Outcome::TimedOut {
+        return report.with_detail(&ran_longer_than(turn.attempt.timeout));
+    }
     match (turn.mask(), &report.detail) {
         // Words of wasmtime's, which may repeat a guest's: those are cut as they are written.
         (Some(mask), Some(detail)) => {

@@ -12,6 +12,9 @@ use taskhost_core::key_value::KeyValue;
 use taskhost_core::ports::{PluginSource, SecretSource};
 use taskhost_core::spec::Ceilings;
 
+use crate::requests::Requests;
+use crate::virtual_time::VirtualTime;
+
 /// How many instances one worker can make from its pool at once by default, as far as the address space allows it.
 pub const DEFAULT_POOL_SLOTS: u32 = 1000;
 
@@ -109,6 +112,10 @@ pub struct EngineConfig {
     pub own_dirs: Vec<PathBuf>,
     /// Where the host itself listens: no grant leads there, for who connects from this machine may command the host.
     pub own_addresses: Vec<SocketAddr>,
+    /// Time that is not waited for, where plugins are tried out; a host has none.
+    pub virtual_time: Option<Arc<VirtualTime>>,
+    /// Where guests' requests are noted, where plugins are tried out; a host notes none.
+    pub requests: Option<Arc<Requests>>,
 }
 
 impl fmt::Debug for EngineConfig {
@@ -126,6 +133,7 @@ impl fmt::Debug for EngineConfig {
             .field("ceilings", &self.ceilings)
             .field("own_dirs", &self.own_dirs)
             .field("own_addresses", &self.own_addresses)
+            .field("virtual_time", &self.virtual_time)
             .finish_non_exhaustive()
     }
 }

@@ -84,12 +84,14 @@ impl WasmEngine {
         let cache = config.cache_dir.map(|dir| Cache::open(&dir, &engines.overflow)).transpose()?;
         let compiler = Compiler::new(config.compiler, &engines)?;
         let overflow_room = Room::new(MAX_OVERFLOW_INSTANCES);
+        let time = config.virtual_time.as_ref();
         let linked = engines.workers.into_iter().map(|engine| {
             let pool_room = (engines.slots > 0).then(|| Room::new(engines.slots));
-            Linked::new(engine, pool_room.unwrap_or_else(|| Arc::clone(&overflow_room)))
+            Linked::new(engine, pool_room.unwrap_or_else(|| Arc::clone(&overflow_room)), time)
         });
         let linked: Vec<Linked> = linked.collect::<Result<_, _>>().map_err(EngineError::wasmtime)?;
-        let concurrent = config.wasi_0_3.then(|| Linked::concurrent(engines.concurrent, Arc::clone(&overflow_room)));
+        let concurrent =
+            config.wasi_0_3.then(|| Linked::concurrent(engines.concurrent, Arc::clone(&overflow_room), time));
         let mut kept = vec![Arc::clone(&overflow_room.kept)];
         if engines.slots > 0 {
             kept.extend(linked.iter().map(|linked| Arc::clone(&linked.room.kept)));
@@ -97,7 +99,7 @@ impl WasmEngine {
         let shared = Shared {
             workers: linked,
             kept: kept.clone(),
-            overflow: Linked::new(engines.overflow, overflow_room).map_err(EngineError::wasmtime)?,
+            overflow: Linked::new(engines.overflow, overflow_room, time).map_err(EngineError::wasmtime)?,
             concurrent: concurrent.transpose().map_err(EngineError::wasmtime)?,
             compiler,
             compiled: AtomicU64::new(0),
@@ -116,6 +118,8 @@ impl WasmEngine {
                 tls: Tls::default(),
                 bounds: Arc::new(Bounds::of_most_tasks(&config.ceilings)),
                 ceilings: config.ceilings,
+                virtual_time: config.virtual_time,
+                requests: config.requests,
             }),
         };
         Ok(Self { shared: Arc::new(shared), beats, slow_lanes, slots: engines.slots })

@@ -64,7 +64,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration, reset: Reset) -> Re
     let admitted = admit(wasm)?;
     let code = Here::new(&engines)?.compile(&admitted).map_err(wasmtime)?;
     let artefact = Artefact::in_memory(admitted.engine(), code);
-    let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Room::new(1)));
+    let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Room::new(1), None));
     let linked = linked.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;
     let loaded = linked.iter().map(|linked| Loaded::new(linked, &artefact));
     let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(|refused| wasmtime(refused.into_error()))?;

@@ -9,6 +9,7 @@ use wasmtime_wasi::I32Exit;
 use crate::grant;
 use crate::room::Room;
 use crate::state::State;
+use crate::virtual_time::{self, VirtualTime};
 use crate::wit::v0_1_0;
 
 /// The module name of preview 1's functions.
@@ -23,7 +24,8 @@ pub(crate) struct Linked {
 }
 
 impl Linked {
-    pub(crate) fn new(engine: Engine, room: Arc<Room>) -> wasmtime::Result<Self> {
+    /// With virtual time, guests that wait pass it over.
+    pub(crate) fn new(engine: Engine, room: Arc<Room>, time: Option<&Arc<VirtualTime>>) -> wasmtime::Result<Self> {
         let mut components = component::Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut components)?;
@@ -34,6 +36,9 @@ impl Linked {
         grant::files::add_to_linker(&mut components)?;
         grant::net::add_to_linker(&mut components)?;
         grant::stdio::add_to_linker(&mut components)?;
+        if let Some(time) = time {
+            virtual_time::add_to_linker(&mut components, time)?;
+        }
         components.allow_shadowing(false);
         grant::config::add_to_linker(&mut components)?;
         grant::key_value::add_to_linker(&mut components)?;
@@ -47,13 +52,20 @@ impl Linked {
         grant::env::add_to_preview1_linker(&mut modules)?;
         grant::files::add_to_preview1_linker(&mut modules)?;
         grant::net::add_to_preview1_linker(&mut modules)?;
+        if let Some(time) = time {
+            virtual_time::add_to_preview1_linker(&mut modules, time)?;
+        }
         modules.allow_shadowing(false);
         Ok(Self { engine, components, modules, room })
     }
 
     /// The same with WASI 0.3, for an engine that has concurrency.
-    pub(crate) fn concurrent(engine: Engine, room: Arc<Room>) -> wasmtime::Result<Self> {
-        let mut linked = Self::new(engine, room)?;
+    pub(crate) fn concurrent(
+        engine: Engine,
+        room: Arc<Room>,
+        time: Option<&Arc<VirtualTime>>,
+    ) -> wasmtime::Result<Self> {
+        let mut linked = Self::new(engine, room, time)?;
         wasmtime_wasi::p3::add_to_linker(&mut linked.components)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linked.components)?;
         linked.components.allow_shadowing(true);

@@ -140,6 +140,11 @@ impl Output {
         lines.log.push(Stream::Host, &lines.masked(kept.as_bytes(), truncated), truncated);
     }
 
+    /// A text as people may see it: without the task's secrets.
+    pub(crate) fn hidden(&self, text: &str) -> String {
+        String::from_utf8_lossy(&self.lock().masked(text.as_bytes(), false)).into_owned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -181,7 +186,7 @@ impl Lines {
         let hit = match (self.left_lines.checked_sub(1), self.left_bytes.checked_sub(bytes)) {
             (Some(left_lines), Some(left_bytes)) => {
                 (self.left_lines, self.left_bytes) = (left_lines, left_bytes);
-                match setup.log_rate.take(bytes, &setup.bounds, Instant::now()) {
+                match setup.log_rate.take(bytes, &setup.bounds, setup.services.now()) {
                     Rated::Kept => {
                         let truncated = truncated || kept.len() < line.len();
                         self.log.push(stream, &self.masked(kept, truncated), truncated);

@@ -11,6 +11,7 @@ use wasmtime_wasi::I32Exit;
 
 use crate::grant::mask::Mask;
 use crate::state::Stopped;
+use crate::virtual_time::OutOfTime;
 
 /// What the guest said when it came back.
 #[derive(Debug)]
@@ -118,6 +119,9 @@ fn failed(broken: &Broken) -> RunReport {
     }
     if error.is::<Stopped>() {
         return RunReport::of(Outcome::Cancelled);
+    }
+    if error.is::<OutOfTime>() {
+        return RunReport::of(Outcome::TimedOut);
     }
     if let Some(full) = error.downcast_ref::<PoolConcurrencyLimitError>() {
         return RunReport::of(Outcome::HostError).with_detail(&format!("the host has no room left: {full}"));

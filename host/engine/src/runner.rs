@@ -338,10 +338,15 @@ impl Guest {
                 let detail = format!("waited {} for memory: {used_up}", format_duration(self.timeout));
                 RunReport { outcome: Outcome::HostError, ..report }.with_detail(&detail)
             }
-            Outcome::TimedOut => report.with_detail(&format!("ran longer than {}", format_duration(self.timeout))),
+            Outcome::TimedOut => report.with_detail(&ran_longer_than(self.timeout)),
             _ => report,
         }
     }
+}
+
+/// Why an attempt timed out.
+pub(crate) fn ran_longer_than(timeout: Duration) -> String {
+    format!("ran longer than {}", format_duration(timeout))
 }
 
 /// The processor time of an attempt.

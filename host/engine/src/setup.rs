@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Instant;
 
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::ports::{NoSecrets, SecretSource};
@@ -15,6 +16,8 @@ use crate::grant::http::Tls;
 use crate::grant::secrets::Secrets;
 use crate::limits::Hits;
 use crate::output::LogRate;
+use crate::requests::Requests;
+use crate::virtual_time::VirtualTime;
 
 /// What all tasks reach of the host, each as far as it is granted.
 pub(crate) struct Services {
@@ -30,6 +33,10 @@ pub(crate) struct Services {
     pub(crate) tls: Tls,
     /// Those of tasks that ask for no limits of their own: most, so they share one table.
     pub(crate) bounds: Arc<Bounds>,
+    /// No host has it.
+    pub(crate) virtual_time: Option<Arc<VirtualTime>>,
+    /// Nor this.
+    pub(crate) requests: Option<Arc<Requests>>,
 }
 
 impl Services {
@@ -45,7 +52,19 @@ impl Services {
             hits: Hits::default(),
             tls: Tls::default(),
             bounds: Arc::new(Bounds::of_most_tasks(&Ceilings::default())),
+            virtual_time: None,
+            requests: None,
         }
+    }
+
+    /// Now, as deadlines and rates have it.
+    pub(crate) fn now(&self) -> Instant {
+        self.virtual_time.as_ref().map_or_else(Instant::now, |time| time.instant())
+    }
+
+    /// A point of real time, as deadlines and rates have it.
+    pub(crate) fn shifted(&self, real: Instant) -> Instant {
+        self.virtual_time.as_ref().map_or(real, |time| time.shifted(real))
     }
 
     /// Whether the host itself listens there. Every loopback address is taken for the one that it listens on.

@@ -19,6 +19,7 @@ use crate::limits::{Limits, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::runner::Probe;
 use crate::setup::Setup;
+use crate::virtual_time::OutOfTime;
 
 /// The world of one attempt.
 pub(crate) struct State {
@@ -27,6 +28,7 @@ pub(crate) struct State {
     pub(crate) table: ResourceTable,
     pub(crate) limits: Limits,
     pub(crate) control: Arc<RunControl>,
+    /// As [`Services::now`](crate::setup::Services::now) has it.
     pub(crate) deadline: Instant,
     /// What it is granted, and what it was denied.
     pub(crate) reach: Reach,
@@ -66,7 +68,7 @@ pub(crate) fn store(
         table,
         limits: Limits::new(held),
         control: Arc::clone(&attempt.control),
-        deadline: *deadline,
+        deadline: setup.services.shifted(*deadline),
         reach,
         granted: Granted::new(attempt.run_id.task, Arc::clone(setup), secrets.clone(), output),
         probe: Arc::clone(probe),
@@ -99,6 +101,9 @@ fn end_of_slice(store: StoreContextMut<'_, State>) -> wasmtime::Result<UpdateDea
     if state.probe.polled_for() < EPOCH {
         return Ok(UpdateDeadline::Continue(SLICE_EPOCHS));
     }
+    if state.is_out_of_time() {
+        return Err(OutOfTime.into());
+    }
     state.probe.yielded();
     Ok(UpdateDeadline::Yield(1))
 }
@@ -110,7 +115,7 @@ impl State {
         self.reach.begin_again();
         self.granted.begin_again(&turn.attempt.log);
         self.control = Arc::clone(&turn.attempt.control);
-        self.deadline = turn.deadline;
+        self.deadline = self.granted.setup.services.shifted(turn.deadline);
         self.probe = Arc::clone(&turn.probe);
     }
 
@@ -137,6 +142,9 @@ impl State {
                 .max_random_size(MAX_RANDOM_BYTES);
             env::give(&mut wasi, &setup.spec);
             net::give(&mut wasi, &self.reach);
+            if let Some(time) = &setup.services.virtual_time {
+                time.give(&mut wasi);
+            }
             let mut wasi = wasi.build_p1();
             wasi.ctx().table.set_max_capacity(setup.bounds.count(Limit::Handles));
             self.wasi = Wasi::Made(Box::new(wasi));
@@ -145,6 +153,12 @@ impl State {
             Wasi::Made(wasi) => wasi,
             Wasi::Unmade(_) => unreachable!("it was made just now"),
         }
+    }
+
+    /// Whether the attempt's timeout is over by virtual time; of real time the runner sees to it.
+    fn is_out_of_time(&self) -> bool {
+        let time = self.granted.setup.services.virtual_time.as_ref();
+        time.is_some_and(|time| time.instant() >= self.deadline)
     }
 
     /// The guest is entered now.

@@ -244,12 +244,17 @@ impl TaskLog {
 
     /// A log that is nobody's: it keeps its newest lines in memory and is never written. For runs without a host, and tests.
     pub fn detached(task: TaskId, name: TaskName) -> Arc<Self> {
-        Self::detached_on(task, name, EventBus::new())
+        let now = || crate::ports::Clock::now(&crate::ports::SystemClock);
+        Self::detached_on(task, name, EventBus::new(), now)
     }
 
-    /// The same, with its lines published on `bus`.
-    pub fn detached_on(task: TaskId, name: TaskName, bus: EventBus) -> Arc<Self> {
-        let now = || crate::ports::Clock::now(&crate::ports::SystemClock);
+    /// The same, with its lines published on `bus`, and their times those of another clock.
+    pub fn detached_on(
+        task: TaskId,
+        name: TaskName,
+        bus: EventBus,
+        now: impl Fn() -> Time + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Self::new(task, name, 0, 0, Arc::new(LogSink::with(now, bus)))
     }
 

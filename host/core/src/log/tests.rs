@@ -128,7 +128,7 @@ fn a_deleted_tasks_log_frees_what_it_held() {
 #[tokio::test]
 async fn lines_are_published_only_while_somebody_wants_them() {
     let bus = EventBus::new();
-    let log = TaskLog::detached_on(7, name(), bus.clone());
+    let log = TaskLog::detached_on(7, name(), bus.clone(), Time::default);
     let mut runs_only = bus.subscribe(false);
     log.push(Stream::Stdout, b"1", false);
     let mut logs = bus.subscribe(true);

@@ -36,8 +36,13 @@ fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
 
 /// An engine for one plugin, which keeps nothing.
 fn engine_for(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf>) -> Result<WasmEngine, EngineError> {
+    WasmEngine::new(engine_config(wasm, compiler, secrets_dir))
+}
+
+/// What such an engine is made with.
+fn engine_config(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf>) -> EngineConfig {
     let source = Arc::new(OneFile(wasm));
-    WasmEngine::new(EngineConfig {
+    EngineConfig {
         workers: 1,
         pool_slots: 1,
         cache_dir: None,
@@ -52,7 +57,9 @@ fn engine_for(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf
         own_dirs: Vec::new(),
         own_addresses: Vec::new(),
         wasi_0_3: true,
-    })
+        virtual_time: None,
+        requests: None,
+    }
 }
 
 /// Where that engine finds the plugin.

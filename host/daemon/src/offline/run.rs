@@ -1,33 +1,42 @@
 //! `taskhost run`: a plugin with no host around it, for those who write one.
 //!
-//! The same engine, limits and contract as in a host; no store, no schedule: every tick is due when the one before has ended.
+//! The same engine, limits and contract as in a host, and no store. Ticks are due by a schedule, which is waited for or passed over, or
+//! each when the one before has ended. `docs/testing.md` tells it to users.
 
-use std::io::{self, IsTerminal, Write};
+mod due;
+mod printer;
+mod record;
+
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use taskhost_api::{Dir, DirText, Pair};
-use taskhost_core::events::{Event, EventBus, EventKind, EventStream, Next};
-use taskhost_core::log::{LogLine, Stream, TaskLog};
+use taskhost_core::events::{Event, EventBus, EventKind};
+use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
+use taskhost_core::log::TaskLog;
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, Reason, RunId, RunKey, RunReport, TaskId};
 use taskhost_core::plugin::{PluginError, PluginRef};
-use taskhost_core::ports::{Attempt, Clock, Engine, RunControl, Runner, SystemClock};
+use taskhost_core::ports::{Attempt, Engine, RunControl, Runner};
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::{DirGrant, GrantsText, SpecPatch, TaskSpec};
+use taskhost_engine::{EngineConfig, WasmEngine};
 
-use super::{engine_for, read_plugin};
+use self::due::{DueTimes, RunClock, schedule};
+use self::printer::Printer;
+use self::record::{Recorder, Target};
+use super::{engine_config, read_plugin};
 use crate::args::{GrantArgs, RunArgs};
 use crate::echo::printable;
 use crate::failed_to;
 use crate::rpc::errors::CRASHED_HINT;
+use crate::shutdown::Signals;
 
 pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 success; a command's own exit code; 1 the task failed, or the file can't be read; 65 a host would refuse the \
-plugin; 70 it trapped, timed out, hit a limit or could not be run; 2 wrong usage.";
+Exit codes: 0 success; a command's own exit code; 1 the task failed, or a file can't be read or written; 65 a host would refuse \
+the plugin; 70 it trapped, timed out, hit a limit or could not be run; 130 or 143 a signal stopped it; 2 wrong usage.";
 
 /// The guest said that it failed, and no more.
 const FAILED: u8 = 1;
@@ -37,6 +46,9 @@ const USAGE: u8 = 2;
 const REFUSED: u8 = 65;
 /// `EX_SOFTWARE` of sysexits.h: the guest did not come to an end of its own.
 const BROKEN: u8 = 70;
+/// As shells tell that a signal ended a program.
+const INTERRUPTED: u8 = 130;
+const TERMINATED: u8 = 143;
 
 /// The only task there is.
 const TASK: TaskId = 0;
@@ -44,22 +56,42 @@ const TASK: TaskId = 0;
 /// The name of the task if the file's name is none.
 const FALLBACK_NAME: &str = "run";
 
+/// Arguments that do not go together, or say nothing that can be done.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Misuse {
+    message: String,
+    hint: &'static str,
+}
+
+impl Misuse {
+    fn new(message: impl ToString, hint: &'static str) -> Self {
+        Self { message: message.to_string(), hint }
+    }
+
+    fn tell(error: &anyhow::Error) -> ExitCode {
+        eprintln!("taskhost: {}", printable(&format!("{error:#}")));
+        if let Some(Self { hint, .. }) = error.downcast_ref::<Self>() {
+            eprintln!("hint: {hint}");
+        }
+        ExitCode::from(USAGE)
+    }
+}
+
 pub(crate) fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let wasm = read_plugin(&args.file)?;
-    let (name, spec) = match task(&args) {
+    let (name, spec, clock) = match task(&args).and_then(|(name, spec)| Ok((name, spec, RunClock::of(&args)?))) {
         Ok(task) => task,
-        Err(error) => {
-            eprintln!("taskhost: {error:#}");
-            return Ok(ExitCode::from(USAGE));
-        }
+        Err(error) => return Ok(Misuse::tell(&error)),
     };
+    let recorder = args.record.as_deref().map(Target::check).transpose()?.map(Recorder::new);
     // As a worker's: a guest that never waits must not keep its deadline from being seen.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .event_interval(1)
         .build()
         .context("failed to start the runtime")?;
-    runtime.block_on(run_ticks(wasm, name, spec, args))
+    runtime.block_on(run_ticks(wasm, name, spec, clock, recorder, args))
 }
 
 /// The task that the arguments ask for, but its plugin.
@@ -67,6 +99,7 @@ fn task(args: &RunArgs) -> anyhow::Result<(TaskName, TaskSpec)> {
     let stem = args.file.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let name = TaskName::new(stem).or_else(|_| TaskName::new(FALLBACK_NAME))?;
     let patch = SpecPatch {
+        schedules: schedule(args)?.map(|schedule| Some(vec![schedule])),
         timeout: Some(args.timeout.clone()),
         memory_bytes: Some(args.memory.map(|size| size.0)),
         args: Some(Some(args.args.clone())),
@@ -101,8 +134,25 @@ fn grants(args: &GrantArgs) -> anyhow::Result<GrantsText> {
     })
 }
 
-async fn run_ticks(wasm: Bytes, name: TaskName, mut spec: TaskSpec, args: RunArgs) -> anyhow::Result<ExitCode> {
-    let engine = engine_for(wasm.clone(), crate::compiler(), args.secrets_dir).map_err(failed_to)?;
+async fn run_ticks(
+    wasm: Bytes,
+    name: TaskName,
+    mut spec: TaskSpec,
+    clock: RunClock,
+    mut recorder: Option<Recorder>,
+    args: RunArgs,
+) -> anyhow::Result<ExitCode> {
+    let key_values = match &recorder {
+        Some(recorder) => recorder.store(),
+        None => Arc::<MemoryKeyValue>::default() as Arc<dyn KeyValue>,
+    };
+    let engine = WasmEngine::new(EngineConfig {
+        key_values,
+        virtual_time: clock.0.clone(),
+        requests: recorder.as_ref().map(Recorder::requests),
+        ..engine_config(wasm.clone(), crate::compiler(), args.secrets_dir)
+    })
+    .map_err(failed_to)?;
     let facts = match engine.admit(wasm).await {
         Ok(facts) => facts,
         Err(error) => return Ok(refuse(&error)),
@@ -119,35 +169,96 @@ async fn run_ticks(wasm: Bytes, name: TaskName, mut spec: TaskSpec, args: RunArg
     };
     let runner = engine.runner(0);
 
-    let bus = EventBus::new();
-    let log = TaskLog::detached_on(TASK, name.clone(), bus.clone());
-    let printer = Printer::spawn(bus.subscribe(true), Arc::clone(&log)).context("failed to start a thread")?;
-    let mut last = RunReport::of(Outcome::Success);
+    let bus = recorder.as_ref().map_or_else(EventBus::new, |recorder| EventBus::with_witness(recorder.witness()));
+    let time = clock.clone();
+    let log = TaskLog::detached_on(TASK, name.clone(), bus.clone(), move || time.now());
+    let mut printer = Printer::spawn(bus.subscribe(true), Arc::clone(&log)).context("failed to start a thread")?;
+    let mut signals = Signals::listen().context("failed to listen for signals")?;
+    let due_times = DueTimes::new(&spec, clock.now());
+    let mut ended = Ended::Unbegun;
     let mut since = None;
     for _ in 0..args.ticks {
-        let due = SystemClock.now();
+        let Some(due) = due_times.next(clock.now()) else {
+            if let Ended::Ran(_) = ended {
+                eprintln!("taskhost: no further tick is due");
+            }
+            break;
+        };
+        if let Some(signal) = signals.during(clock.reach(due)).await {
+            ended = Ended::Signal(signal);
+            break;
+        }
         let attempt = Attempt {
             task: name.clone(),
             run_id: RunId { task: TASK, key: RunKey::of(due) },
             number: 1,
             since,
-            reason: Reason::Manual,
+            reason: if due_times.are_scheduled() { Reason::Schedule } else { Reason::Manual },
             trigger: None,
-            due_local: None,
+            due_local: due_times.local(due),
             timeout: spec.timeout(),
             control: Arc::new(RunControl::default()),
             log: Arc::clone(&log),
         };
-        last = runner.run(&job, attempt).await;
-        if last.outcome != Outcome::Success {
+        let (began, mut run) = (clock.now(), runner.run(&job, attempt.clone()));
+        let (report, mut signal) = tokio::select! {
+            biased;
+            report = &mut run => (report, None),
+            signal = signals.next() => {
+                attempt.control.stop();
+                (run.await, Some(signal))
+            }
+        };
+        if let Some(recorder) = &mut recorder {
+            recorder.ended(&attempt, &report, clock.now().since(began));
+        }
+        if signal.is_none() {
+            signal = signals.during(printer.catch_up(log.position().0)).await;
+        }
+        let is_over = signal.is_some() || report.outcome != Outcome::Success;
+        ended = signal.map_or(Ended::Ran(report), Ended::Signal);
+        if is_over {
             break;
         }
         since = Some(due);
     }
-    bus.publish(|| Event { time: SystemClock.now(), kind: EventKind::Shutdown });
-    printer.finish();
-    tell(&last);
-    Ok(ExitCode::from(exit_code(&last)))
+    bus.publish(|| Event { time: clock.now(), kind: EventKind::Shutdown });
+    // Whoever reads our stdout may have stopped reading.
+    signals.during(printer.finish()).await;
+    if let Some(recorder) = recorder {
+        recorder.write(&facts, TASK).await?;
+    }
+    Ok(ended.tell())
+}
+
+/// How the last tick ended.
+enum Ended {
+    /// There was none: nothing is due any more.
+    Unbegun,
+    Ran(RunReport),
+    /// By its name.
+    Signal(&'static str),
+}
+
+impl Ended {
+    /// Says so on stderr: stdout is the guest's.
+    fn tell(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Unbegun => {
+                eprintln!("taskhost: no tick is due: all the times that the schedule has are past");
+                eprintln!("hint: give another schedule, or an earlier --start");
+                USAGE
+            }
+            Self::Ran(report) => {
+                tell(report);
+                exit_code(report)
+            }
+            Self::Signal(signal) => {
+                eprintln!("taskhost: stopped by {signal}");
+                if *signal == "SIGINT" { INTERRUPTED } else { TERMINATED }
+            }
+        })
+    }
 }
 
 fn refuse(error: &PluginError) -> ExitCode {
@@ -160,7 +271,7 @@ fn refuse(error: &PluginError) -> ExitCode {
     ExitCode::from(REFUSED)
 }
 
-/// Says how the last tick ended, on stderr: stdout is the guest's.
+/// Says how a tick ended.
 fn tell(report: &RunReport) {
     let more = report.detail.as_deref().or(report.result.as_deref()).map(printable);
     match (report.outcome, more) {
@@ -180,63 +291,12 @@ fn exit_code(report: &RunReport) -> u8 {
     }
 }
 
-/// Writes a guest's lines out, on a thread of its own: the guest's does not wait for stdout.
-struct Printer(JoinHandle<()>);
-
-impl Printer {
-    fn spawn(events: EventStream, log: Arc<TaskLog>) -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-        let print = move || runtime.block_on(print_lines(events, &log));
-        Ok(Self(std::thread::Builder::new().name("printer".to_owned()).spawn(print)?))
-    }
-
-    fn finish(self) {
-        if self.0.join().is_err() {
-            eprintln!("taskhost: the thread that prints panicked; output is lost");
-        }
-    }
-}
-
-async fn print_lines(mut events: EventStream, log: &TaskLog) {
-    let (raw_stdout, raw_stderr) = (!io::stdout().is_terminal(), !io::stderr().is_terminal());
-    let mut seen = 0;
-    let mut print = |line: &LogLine| {
-        if line.seq <= seen {
-            return;
-        }
-        if line.seq > seen + 1 {
-            eprintln!(
-                "taskhost: {} lines are lost: the guest wrote faster than they could be printed",
-                line.seq - seen - 1
-            );
-        }
-        seen = line.seq;
-        // A terminal is not the guest's to steer; a file or pipe gets what the guest wrote.
-        let text = |raw: bool| if raw { line.text.clone() } else { printable(&line.text) };
-        // Who closed our stdout does not want to know.
-        match line.stream {
-            Stream::Stdout => drop(writeln!(io::stdout(), "{}", text(raw_stdout))),
-            Stream::Stderr | Stream::Host => drop(writeln!(io::stderr(), "{}", text(raw_stderr))),
-            Stream::Log(level) => drop(writeln!(io::stderr(), "{}: {}", level.as_str(), text(raw_stderr))),
-        }
-    };
-    loop {
-        match events.next().await {
-            Next::Event(event) => match &event.kind {
-                EventKind::Log { line, .. } => print(line),
-                EventKind::Shutdown => return,
-                _ => {}
-            },
-            // The log still has the newest of what passed by.
-            Next::Lagged(_) => log.tail(0, usize::MAX).iter().for_each(&mut print),
-            Next::Closed => return,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
+    use taskhost_core::schedule::parse_time;
     use taskhost_core::spec::{InstancePolicy, Limit};
 
     use super::*;
@@ -270,6 +330,28 @@ mod tests {
     fn the_task_is_named_after_the_file_where_that_is_a_name() {
         assert_eq!(name_for("/tmp/hello.wasm"), "hello");
         assert_eq!(name_for("/tmp/-x.wasm"), FALLBACK_NAME);
+    }
+
+    #[test]
+    fn due_times_follow_the_schedule_past_what_a_clock_that_is_set_forward_skips() {
+        // On 28 March 2027 there is no 02:30 in Berlin.
+        let words = ["a.wasm", "--cron", "30 2 * * *", "--timezone", "Europe/Berlin"];
+        let (_, spec) = task_of(&words).expect("valid");
+        let start = parse_time("2027-03-26T12:00:00Z").expect("a time");
+        let due_times = DueTimes::new(&spec, start);
+        let due: Vec<_> = std::iter::successors(due_times.next(start), |due| due_times.next(*due)).take(2).collect();
+        let local: Vec<_> = due.iter().map(|due| due_times.local(*due).expect("it has a zone")).collect();
+        assert_eq!(local, ["2027-03-27T02:30:00+01:00", "2027-03-29T02:30:00+02:00"]);
+
+        let (_, spec) = task_of(&["a.wasm", "--every", "90s"]).expect("valid");
+        let due_times = DueTimes::new(&spec, start);
+        let at = |seconds| start.saturating_add(Duration::from_secs(seconds));
+        let due = [0, 89, 90, 200].map(|now| due_times.next(at(now)));
+        assert_eq!(due, [at(90), at(90), at(180), at(270)].map(Some));
+        assert_eq!(due_times.local(at(90)), None);
+
+        let (_, spec) = task_of(&["a.wasm"]).expect("valid");
+        assert_eq!(DueTimes::new(&spec, start).next(at(5)), Some(at(5)), "when the one before has ended");
     }
 
     #[test]

@@ -81,7 +81,16 @@ impl WasiHttpHooks for Hooks {
         _: Connection,
     ) -> Box<dyn Future<Output = Result<Answer, Error>> + Send> {
         let net = Arc::clone(&self.0);
-        Box::new(async move { send(net, request, options.unwrap_or_default()).await })
+        let Some(requests) = net.setup.services.requests.clone() else {
+            return Box::new(async move { send(net, request, options.unwrap_or_default()).await });
+        };
+        let number = requests.asked(request.method().as_str(), &net.denials.hidden(&request.uri().to_string()));
+        Box::new(async move {
+            let answered = send(net, request, options.unwrap_or_default()).await;
+            let answer = answered.as_ref().map(|(answer, _)| answer.status().as_u16()).map_err(ToString::to_string);
+            requests.answered(number, answer);
+            answered
+        })
     }
 
     fn p2_outgoing_body_buffer_chunks(&mut self) -> usize {

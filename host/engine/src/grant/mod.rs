@@ -8,7 +8,7 @@ pub(crate) mod key_value;
 pub(crate) mod logging;
 pub(crate) mod mask;
 pub(crate) mod net;
-mod preview1;
+pub(crate) mod preview1;
 mod public;
 pub(crate) mod reach;
 pub(crate) mod secrets;

@@ -168,6 +168,11 @@ impl Denials {
             self.output.host_line(&line());
         }
     }
+
+    /// A text without the task's secrets.
+    pub(crate) fn hidden(&self, text: &str) -> String {
+        self.output.hidden(text)
+    }
 }
 
 /// A guest's own text as it stands in a message: bounded, and with nothing in it that a terminal would obey.

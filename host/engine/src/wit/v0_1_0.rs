@@ -1,6 +1,6 @@
 //! `taskhost:plugin@0.1.0`, frozen with the folder `wit/0.1.0`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use taskhost_core::outcome;
 use taskhost_core::ports::Attempt;
@@ -55,7 +55,7 @@ pub(crate) async fn call(
 
 impl context::Host for State {
     fn remaining_ms(&mut self) -> Option<u64> {
-        let left = self.deadline.saturating_duration_since(Instant::now());
+        let left = self.deadline.saturating_duration_since(self.granted.setup.services.now());
         Some(u64::try_from(left.as_millis()).unwrap_or(u64::MAX))
     }
 

@@ -16,7 +16,7 @@ use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl,
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::{Ceilings, DirGrant, Grants, Limit, SpecPatch, TaskSpec};
 use taskhost_core::time::Time;
-use taskhost_engine::{CompilerConfig, EngineConfig, Job, Run, WasmEngine, WasmRunner, inspect};
+use taskhost_engine::{CompilerConfig, EngineConfig, Job, Requests, Run, VirtualTime, WasmEngine, WasmRunner, inspect};
 
 /// Enough for every test, and little enough that many engines fit into one address space.
 pub(crate) const POOL_SLOTS: u32 = 4;
@@ -103,6 +103,16 @@ impl Host {
         Self::with(|config| config.key_values = key_values)
     }
 
+    /// One whose time need not be waited for.
+    pub(crate) fn with_virtual_time(time: &Arc<VirtualTime>) -> Self {
+        Self::with(|config| config.virtual_time = Some(Arc::clone(time)))
+    }
+
+    /// One where the requests of guests are noted.
+    pub(crate) fn with_requests(requests: &Arc<Requests>) -> Self {
+        Self::with(|config| config.requests = Some(Arc::clone(requests)))
+    }
+
     fn with(configure: impl FnOnce(&mut EngineConfig)) -> Self {
         let source = Arc::new(MemorySource::default());
         let mut config = EngineConfig {
@@ -120,6 +130,8 @@ impl Host {
             own_dirs: Vec::new(),
             own_addresses: Vec::new(),
             wasi_0_3: true,
+            virtual_time: None,
+            requests: None,
         };
         configure(&mut config);
         let engine = WasmEngine::new(config).expect("an engine");

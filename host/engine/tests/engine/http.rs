@@ -13,6 +13,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use taskhost_core::outcome::Outcome;
 use taskhost_core::ports::Engine;
 use taskhost_core::spec::Limit;
+use taskhost_engine::Requests;
 
 use crate::host::{Host, Task, texts};
 
@@ -100,6 +101,26 @@ async fn a_request_goes_where_a_host_is_granted() {
     );
     let head = server.next_seen();
     assert!(head.starts_with("GET /host HTTP/1.1\r\n"), "{head}");
+}
+
+#[tokio::test]
+async fn requests_are_noted_where_somebody_wants_to_know_those_that_are_denied_too() {
+    let server = Server::start();
+    let requests = Arc::<Requests>::default();
+    let task = Task::reach(&["get", &server.url("/a?b"), "post", "http://example.com/", "a body"]);
+    let (report, lines) = Host::with_requests(&requests).run(&task.host(&server.address.to_string())).await;
+    assert_eq!(report.outcome, Outcome::Success, "{lines:?}");
+    let (noted, lost) = requests.take();
+    let noted: Vec<_> = noted.into_iter().map(|request| (request.method, request.url, request.answer)).collect();
+    let denied = Some(Err("HTTP request denied".to_owned()));
+    assert_eq!(
+        noted,
+        [
+            ("GET".to_owned(), server.url("/a?b"), Some(Ok(200))),
+            ("POST".to_owned(), "http://example.com/".to_owned(), denied)
+        ]
+    );
+    assert_eq!(lost, 0);
 }
 
 #[tokio::test]

@@ -20,3 +20,4 @@ mod many;
 mod network;
 mod outcomes;
 mod output;
+mod virtual_time;
