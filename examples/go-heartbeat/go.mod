@@ -1,0 +1,3 @@
+module taskhost.example/go-heartbeat
+
+go 1.21
