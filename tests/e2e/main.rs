@@ -28,6 +28,7 @@ mod hostile;
 mod http;
 mod key_value;
 mod lifecycle;
+mod manifest;
 mod many_plugins;
 mod missed;
 mod offline;

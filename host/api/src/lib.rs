@@ -45,8 +45,8 @@ pub use methods::{
     TaskUnitApiClient, TaskUnitApiServer,
 };
 pub use plugin::{
-    PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginPruned, PluginRef,
-    PluginSelector,
+    PluginChunk, PluginChunkReceived, PluginDeleted, PluginHas, PluginInfo, PluginList, PluginManifest, PluginNeed,
+    PluginNeeds, PluginPruned, PluginRef, PluginSelector,
 };
 pub use run::{LogLine, Logs, LogsRequest, Run, RunRequest, RunState, Runs, RunsRequest, Span, Started, Trigger};
 pub use spec::{AddRequest, Dir, EditRequest, Grants, Jitter, Limits, Patch, Retry, Schedule, Spec};

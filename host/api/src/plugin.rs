@@ -1,11 +1,15 @@
 //! Plugins on the wire.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::de::{self, Deserializer, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::Schedule;
 
 /// Which plugin a task runs. Exactly one member.
 #[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
@@ -138,9 +142,79 @@ pub struct PluginInfo {
     /// What it exports.
     #[serde(default)]
     pub exports: Vec<String>,
+    /// What it is called, in its own words, as are those that follow.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authors: Option<String>,
+    /// An SPDX expression.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licenses: Option<String>,
+    /// Where its source is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub homepage: Option<String>,
+    /// Which revision of the source it was built from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// What it was made with: languages and tools with their versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub toolchain: Vec<String>,
+    /// What it wants of a host. Not in lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<PluginManifest>,
     /// Why it can't be run, when it can't: its file is damaged, say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fault: Option<String>,
+}
+
+/// What a plugin wants of a host: its word, which grants and schedules nothing by itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct PluginManifest {
+    /// A JSON Schema of its settings, an object whose values are texts. A task whose settings do not fit is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub config: Option<Value>,
+    /// The grants that it names.
+    #[serde(default)]
+    pub grants: PluginNeeds,
+    /// The schedule that it suggests.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// The limits that it suggests, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub limits: BTreeMap<String, u64>,
+}
+
+/// The grants that a plugin names.
+#[derive(Clone, Debug, Default, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct PluginNeeds {
+    /// Without which it does not work. A task that lacks one is refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub required: Vec<PluginNeed>,
+    /// With which it does more.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub optional: Vec<PluginNeed>,
+}
+
+/// A grant that a plugin names.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
+pub struct PluginNeed {
+    /// `env`, `dir`, `host`, `config`, `secret` or `kv`.
+    pub kind: String,
+    /// Which one: the name of a variable, setting or secret, `HOST:PORT`, or a folder's name for the guest, with `:ro` if reading
+    /// does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<String>,
+    /// What for, in the plugin's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// The flag of `taskctl add` and `edit` that gives it; words in capitals are to be filled in.
+    pub flag: String,
 }
 
 /// Every plugin, in order of sha256.

@@ -8,7 +8,10 @@ use jiff::Timestamp;
 use jsonrpsee::core::client::Client;
 use serde::Serialize;
 use serde_json::{Value, json};
-use taskhost_api::{ErrorCode, Event, EventKind, HostInfo, LatenessMs, LogLine, PluginInfo, Run, Task};
+use taskhost_api::{
+    ErrorCode, Event, EventKind, HostInfo, LatenessMs, LogLine, PluginInfo, PluginManifest, PluginNeed, PluginNeeds,
+    Run, Schedule, Task,
+};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 
 use crate::output::{Format, Output};
@@ -251,6 +254,29 @@ pub(crate) fn plugins() -> Vec<PluginInfo> {
         tasks: 3,
         imports: vec!["wasi_snapshot_preview1.fd_write".to_owned(), "wasi_snapshot_preview1.proc_exit".to_owned()],
         exports: vec!["_start".to_owned()],
+        name: Some("feed-check".to_owned()),
+        version: Some("1.2.0".to_owned()),
+        description: Some("Tells when a feed has something new".to_owned()),
+        authors: None,
+        licenses: Some("MIT OR Apache-2.0".to_owned()),
+        source: Some("https://example.com/feed-check".to_owned()),
+        homepage: None,
+        revision: None,
+        toolchain: vec!["Rust".to_owned(), "rustc 1.95.0".to_owned()],
+        manifest: Some(PluginManifest {
+            config: Some(json!({ "type": "object", "required": ["feed"] })),
+            grants: PluginNeeds {
+                required: vec![PluginNeed {
+                    kind: "host".to_owned(),
+                    value: Some("*.example.com:443".to_owned()),
+                    why: Some("to fetch the feed".to_owned()),
+                    flag: "--allow-host '*.example.com:443'".to_owned(),
+                }],
+                optional: vec![PluginNeed { kind: "kv".to_owned(), value: None, why: None, flag: "--kv".to_owned() }],
+            },
+            schedule: Some(Schedule { every: Some("15m".to_owned()), ..Schedule::default() }),
+            limits: BTreeMap::from([("cpu_ms".to_owned(), 500)]),
+        }),
         fault: Some("its file is damaged".to_owned()),
     };
     let builtin = PluginInfo {
@@ -261,6 +287,13 @@ pub(crate) fn plugins() -> Vec<PluginInfo> {
         added_at: None,
         imports: Vec::new(),
         exports: vec!["taskhost:plugin/guest@0.1.0".to_owned()],
+        name: None,
+        version: None,
+        description: None,
+        licenses: None,
+        source: None,
+        toolchain: Vec::new(),
+        manifest: None,
         fault: None,
         ..stored.clone()
     };

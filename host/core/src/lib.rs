@@ -10,6 +10,7 @@ pub mod key_value;
 pub mod label;
 pub mod lateness;
 pub mod log;
+pub mod manifest;
 pub mod name;
 mod number;
 pub mod outcome;

@@ -2,8 +2,11 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+
+use crate::manifest::About;
 
 /// A plugin's identity: the sha256 of its bytes as they were sent. Written in lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,6 +108,9 @@ pub struct PluginFacts {
     pub imports: Vec<String>,
     /// Every export by its full name, sorted.
     pub exports: Vec<String>,
+    /// What it says of itself; `None` of one that a host stored that did not look for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<Arc<About>>,
 }
 
 /// Why a plugin can't be used. Messages are whole: they name what was found and what was expected.

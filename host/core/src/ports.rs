@@ -15,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::alarm::SystemAlarm;
 use crate::log::{LogChunk, TaskLog};
+use crate::manifest::About;
 use crate::name::TaskName;
 use crate::outcome::{Counts, Outcome, Reason, RunId, RunKey, RunRecord, RunReport, TaskId, Trigger};
 use crate::plugin::{PluginError, PluginFacts, PluginRef, Sha256};
@@ -63,6 +64,9 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Checks, compiles and caches a plugin, off the workers' threads. Stores nothing but the artefact.
     fn admit(&self, wasm: Bytes) -> BoxFuture<Result<PluginFacts, PluginError>>;
+
+    /// What a stored plugin says of itself, read from its file: for those of which it was not kept.
+    fn about(&self, plugin: Sha256) -> BoxFuture<Result<Arc<About>, PluginError>>;
 
     /// The sha256 of a built-in plugin; `None` if the host has none of this name.
     fn builtin(&self, name: &str) -> Option<Sha256>;

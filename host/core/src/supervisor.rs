@@ -8,12 +8,13 @@
 mod bulk;
 mod change;
 mod history;
+mod manifest;
 mod outbox;
 mod plugins;
 mod view;
 mod why;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +33,7 @@ pub use self::why::WhyView;
 use crate::events::{Event, EventBus, EventKind, EventStream};
 use crate::lateness::LatenessStats;
 use crate::log::{Level, LogSink};
+use crate::manifest::Manifest;
 use crate::name::TaskName;
 use crate::outcome::{Counts, Run, RunId};
 use crate::plugin::{PluginError, Sha256};
@@ -98,6 +100,7 @@ struct Inner<E: Engine, C: Clock> {
     plugin_use: tokio::sync::RwLock<()>,
     /// What the store has, in step with it.
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
+    builtin_manifests: HashMap<String, Arc<Manifest>>,
     closing: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     last_flush: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
@@ -162,6 +165,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         tokio::spawn(recorder.run(recorded_states, urgents, unwritten_logs, last_flush_wanted));
         let supervisor = Self {
             inner: Arc::new(Inner {
+                builtin_manifests: manifest::of_builtins(&*engine),
                 engine,
                 store,
                 clock,

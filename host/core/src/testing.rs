@@ -12,6 +12,7 @@ use bytes::Bytes;
 
 use crate::alarm::MAX_SLEEP;
 use crate::log::{LogChunk, Stream};
+use crate::manifest::About;
 use crate::outcome::{Outcome, RunId, RunKey, RunRecord, RunReport, TaskId};
 use crate::patch::{Patch, Patches};
 use crate::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
@@ -110,6 +111,10 @@ pub(crate) struct FakeEngine {
     pub started: Arc<Mutex<Vec<RunId>>>,
     /// Plugins whose files are damaged.
     pub broken: Mutex<Vec<Sha256>>,
+    /// What stored plugins say of themselves, which is found in their files only.
+    pub about: Mutex<Arc<About>>,
+    /// How often that was looked for.
+    pub looks: AtomicU64,
 }
 
 impl Engine for FakeEngine {
@@ -123,6 +128,11 @@ impl Engine for FakeEngine {
                 Err(PluginError::Invalid { message: "not wasm".to_owned(), hint: None })
             }
         })
+    }
+
+    fn about(&self, _plugin: Sha256) -> BoxFuture<Result<Arc<About>, PluginError>> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(Ok(Arc::clone(&self.about.lock().expect("no panic")))))
     }
 
     fn builtin(&self, name: &str) -> Option<Sha256> {
@@ -159,7 +169,9 @@ impl Engine for FakeEngine {
 }
 
 fn facts(sha256: Sha256) -> PluginFacts {
-    PluginFacts { sha256, kind: PluginKind::Task, size_bytes: 1, imports: Vec::new(), exports: Vec::new() }
+    // As a host has it that did not look for what plugins say.
+    let about = None;
+    PluginFacts { sha256, kind: PluginKind::Task, size_bytes: 1, imports: Vec::new(), exports: Vec::new(), about }
 }
 
 /// A store in memory.

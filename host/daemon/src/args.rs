@@ -37,6 +37,10 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Make a folder with all that a plugin begins with
     New(NewArgs),
+    /// Write into a plugin what it says of itself: its name, version and so
+    /// on, and what it needs of a host
+    #[command(after_help = crate::offline::pack::EXIT_CODES)]
+    Pack(PackArgs),
     /// Compile a plugin, as a child of the host
     #[command(name = COMPILE, hide = true)]
     Compile {
@@ -198,6 +202,18 @@ pub(crate) struct InspectArgs {
     pub(crate) output: Output,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// The plugin
+    pub(crate) file: PathBuf,
+    /// The file that has it: docs/manifest.md tells what stands in it
+    #[arg(short, long, value_name = "PLUGIN.TOML", default_value = "plugin.toml")]
+    pub(crate) manifest: PathBuf,
+    /// Where the plugin is written [default: in the place of FILE]
+    #[arg(short, long, value_name = "OUT")]
+    pub(crate) output: Option<PathBuf>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people
@@ -228,6 +244,7 @@ mod tests {
         insta::assert_snapshot!("help", help(&[]));
         insta::assert_snapshot!("help-run", help(&["run"]));
         insta::assert_snapshot!("help-inspect", help(&["inspect"]));
+        insta::assert_snapshot!("help-pack", help(&["pack"]));
     }
 
     #[test]

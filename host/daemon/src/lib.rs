@@ -46,6 +46,7 @@ pub fn main_impl() -> ExitCode {
         Command::Run(args) => offline::run::run(*args),
         Command::Inspect(args) => offline::inspect::inspect(&args),
         Command::New(args) => offline::new::new(&args).map(|()| ExitCode::SUCCESS),
+        Command::Pack(args) => offline::pack::pack(&args),
         Command::Compile { order } => Ok(taskhost_engine::compile_in_child(order)),
     };
     done.unwrap_or_else(|error| {

@@ -115,7 +115,7 @@ impl PluginUploads {
             let (sha256, size_bytes) = (lease.sha256, wasm.len());
             let plugin = host.put_plugin(wasm).await.map_err(errors::to_rpc)?;
             tracing::info!(%sha256, size_bytes, uid = caller.uid, "plugin stored");
-            Ok(convert::plugin(plugin))
+            Ok(convert::plugin(plugin, true))
         });
         match storing.await {
             Ok(stored) => stored,

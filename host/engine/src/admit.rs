@@ -4,6 +4,8 @@
 //! Accepted are a component of our world, a command of WASI 0.2 or 0.3, a core module with a component-type section (made a component
 //! here), a preview-1 command, and the text form of each.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256 as Sha256Hasher};
 use taskhost_core::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
@@ -54,7 +56,7 @@ pub(crate) fn admit(wasm: &Bytes) -> Result<Admitted, PluginError> {
 pub(crate) fn admit_here(wasm: &Bytes) -> Result<Admitted, PluginError> {
     check_size(wasm)?;
     let (inspection, binary) = examine(wasm);
-    let Inspection { sha256, size_bytes, kind, imports, exports, problems } = inspection;
+    let Inspection { sha256, size_bytes, kind, imports, exports, memories: _, about, problems } = inspection;
     let (Some(kind), Some(binary), []) = (kind, binary, &problems[..]) else {
         return Err(refusal(problems));
     };
@@ -62,7 +64,8 @@ pub(crate) fn admit_here(wasm: &Bytes) -> Result<Admitted, PluginError> {
         PluginKind::Task | PluginKind::Command => Form::Component,
         PluginKind::Preview1 => Form::Module,
     };
-    Ok(Admitted { facts: PluginFacts { sha256, kind, size_bytes, imports, exports }, form, binary })
+    let about = Some(Arc::new(about));
+    Ok(Admitted { facts: PluginFacts { sha256, kind, size_bytes, imports, exports, about }, form, binary })
 }
 
 /// Refuses what is larger than [`MAX_PLUGIN_BYTES`].

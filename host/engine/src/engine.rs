@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use taskhost_core::manifest::About;
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
 use taskhost_core::ports::{self, BoxFuture, EngineStats, GrantFault, PluginSource, resolve};
 use taskhost_core::spec::{Grants, InstancePolicy, TaskSpec};
@@ -132,6 +133,16 @@ impl ports::Engine for WasmEngine {
     fn admit(&self, wasm: Bytes) -> BoxFuture<Result<PluginFacts, PluginError>> {
         let shared = Arc::clone(&self.shared);
         Box::pin(async move { shared.admit(wasm).await })
+    }
+
+    fn about(&self, plugin: Sha256) -> BoxFuture<Result<Arc<About>, PluginError>> {
+        let shared = Arc::clone(&self.shared);
+        Box::pin(async move {
+            let source = Arc::clone(&shared.source);
+            let wasm = blocking(move || source.read(plugin)).await??;
+            let _place = shared.compiler.queue(&wasm)?;
+            Ok(shared.compiler.look_at(wasm).await?.about.unwrap_or_default())
+        })
     }
 
     fn builtin(&self, name: &str) -> Option<Sha256> {

@@ -3,11 +3,13 @@
 use std::thread;
 
 use bytes::Bytes;
+use taskhost_core::manifest::About;
 use taskhost_core::plugin::{PluginKind, Sha256};
 use taskhost_core::told::{told, told_lines};
 use wasi_preview1_component_adapter_provider as adapter;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
+use crate::about::Sections;
 use crate::admit::sha256_of;
 use crate::bounds;
 use crate::import::{has_function, has_interface, is_command};
@@ -46,9 +48,34 @@ pub struct Inspection {
     pub imports: Vec<String>,
     /// Every export by its full name, sorted.
     pub exports: Vec<String>,
+    /// The memories that it makes for itself, with those of all that is nested in it.
+    pub memories: Vec<Memory>,
+    /// What it says of itself. A manifest that is refused is among the problems, and not here.
+    pub about: About,
     /// Why the host refuses it; empty if it does not. That a compiler accepts it is not said with that.
     pub problems: Vec<Problem>,
 }
+
+/// A linear memory as a plugin declares it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    pub initial_bytes: u64,
+    /// `None` if it sets no bound itself.
+    pub maximum_bytes: Option<u64>,
+}
+
+impl Memory {
+    fn of(ty: &wasmparser::MemoryType) -> Self {
+        let page_bytes = 1_u64.checked_shl(ty.page_size_log2.unwrap_or(PAGE_SIZE_LOG2)).unwrap_or(u64::MAX);
+        Self {
+            initial_bytes: ty.initial.saturating_mul(page_bytes),
+            maximum_bytes: ty.maximum.map(|maximum| maximum.saturating_mul(page_bytes)),
+        }
+    }
+}
+
+/// A page of memory has 64 KiB, unless it says otherwise.
+const PAGE_SIZE_LOG2: u32 = 16;
 
 /// One thing that is wrong with a plugin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +90,16 @@ impl Inspection {
     /// What is known of a file that is not looked into.
     pub fn unread(wasm: &[u8], problems: Vec<Problem>) -> Self {
         let (sha256, size_bytes) = (sha256_of(wasm), wasm.len() as u64);
-        Self { sha256, size_bytes, kind: None, imports: Vec::new(), exports: Vec::new(), problems }
+        Self {
+            sha256,
+            size_bytes,
+            kind: None,
+            imports: Vec::new(),
+            exports: Vec::new(),
+            memories: Vec::new(),
+            about: About::default(),
+            problems,
+        }
     }
 }
 
@@ -102,6 +138,8 @@ fn read(inspection: &mut Inspection, binary: Bytes) -> Result<Bytes, Problem> {
     bounds::check(&binary)?;
     validate(&binary)?;
     let mut surface = Surface::read(&binary).map_err(|error| invalid(&error))?;
+    // Of what was sent, and not of what is made of it.
+    let sections = std::mem::take(&mut surface.sections);
     let binary = match surface.encoding {
         Encoding::Module if surface.has_component_type => {
             let component = to_component(&binary, &surface)?;
@@ -116,6 +154,10 @@ fn read(inspection: &mut Inspection, binary: Bytes) -> Result<Bytes, Problem> {
     };
     inspection.imports = surface.import_names();
     inspection.exports = surface.export_names();
+    inspection.memories = surface.memories;
+    let (about, problems) = sections.read(&inspection.imports);
+    inspection.about = about;
+    inspection.problems.extend(problems);
     Ok(binary)
 }
 
@@ -201,18 +243,33 @@ struct Surface {
     imports: Vec<(String, String)>,
     exports: Vec<String>,
     has_component_type: bool,
+    memories: Vec<Memory>,
+    sections: Sections,
 }
 
 impl Surface {
     fn read(binary: &[u8]) -> wasmparser::Result<Self> {
-        let mut surface =
-            Self { encoding: Encoding::Module, imports: Vec::new(), exports: Vec::new(), has_component_type: false };
+        let mut surface = Self {
+            encoding: Encoding::Module,
+            imports: Vec::new(),
+            exports: Vec::new(),
+            has_component_type: false,
+            memories: Vec::new(),
+            sections: Sections::default(),
+        };
         // Components nest; only the outermost one's sections are its surface.
         let mut depth = 0_usize;
         for payload in Parser::new(0).parse_all(binary) {
             match payload? {
                 Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
                 Payload::End(_) => depth = depth.saturating_sub(1),
+                // How many there are is bounded.
+                Payload::MemorySection(section) => {
+                    for memory in section {
+                        surface.memories.push(Memory::of(&memory?));
+                    }
+                }
+                Payload::CustomSection(section) if depth > 0 => surface.sections.add_nested(&section),
                 payload if depth == 0 => surface.add(payload)?,
                 _ => {}
             }
@@ -246,6 +303,7 @@ impl Surface {
             }
             Payload::CustomSection(section) => {
                 self.has_component_type |= section.name().starts_with(COMPONENT_TYPE);
+                self.sections.add(&section);
             }
             _ => {}
         }
@@ -268,10 +326,14 @@ impl Surface {
     }
 }
 
+/// Whether these bytes begin as a binary does.
+pub fn is_binary(wasm: &[u8]) -> bool {
+    wasm.starts_with(b"\0asm")
+}
+
 /// The bytes as a binary: as they are, or out of the text form.
-fn to_binary(wasm: &Bytes) -> Result<Bytes, Problem> {
-    const MAGIC: &[u8] = b"\0asm";
-    if wasm.starts_with(MAGIC) {
+pub(crate) fn to_binary(wasm: &Bytes) -> Result<Bytes, Problem> {
+    if is_binary(wasm) {
         return Ok(wasm.clone());
     }
     let text = str::from_utf8(wasm).map(str::trim_start).ok();
@@ -343,7 +405,7 @@ fn to_component(module: &Bytes, surface: &Surface) -> Result<Bytes, Problem> {
 }
 
 /// The names as a message lists them: `a`, `b` and 3 more.
-fn list<T: AsRef<str>>(names: &[T]) -> String {
+pub(crate) fn list<T: AsRef<str>>(names: &[T]) -> String {
     let shown = names.iter().take(MAX_LISTED_NAMES);
     let shown: Vec<_> = shown.map(|name| format!("`{}`", told(name.as_ref(), MAX_NAME_CHARS))).collect();
     match names.len() - shown.len() {

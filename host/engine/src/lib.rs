@@ -7,6 +7,7 @@
 //! This crate knows nothing of schedules and keeps no tasks. How an attempt goes through it:
 //! `runner` (lanes, deadline, stop) → `attempt` (store, instance, call) → `report` (what became of it).
 
+mod about;
 mod admit;
 mod artefact;
 mod attempt;
@@ -30,6 +31,7 @@ mod limits;
 mod linker;
 mod load;
 mod output;
+mod pack;
 mod pool;
 mod program;
 mod report;
@@ -42,13 +44,15 @@ mod state;
 mod virtual_time;
 mod wit;
 
+pub use about::can_use;
 pub use admit::MAX_PLUGIN_BYTES;
 pub use compile::compile_in_child;
 pub use config::{ChildLimits, CompilePlace, CompilerConfig, DEFAULT_COMPILE_LIMITS, DEFAULT_LOOK_AT_LIMITS};
 pub use config::{DEFAULT_POOL_SLOTS, EngineConfig};
 pub use engine::WasmEngine;
 pub use error::EngineError;
-pub use inspect::{Inspection, Problem, inspect};
+pub use inspect::{Inspection, Memory, Problem, inspect, is_binary};
+pub use pack::pack;
 pub use requests::{Request, Requests};
 pub use runner::{Job, Run, WasmRunner};
 pub use virtual_time::VirtualTime;

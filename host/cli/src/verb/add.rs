@@ -2,11 +2,14 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{Accepted, AddRequest, AddTask, GetRequest, Patch, Task, TaskUnitApiClient};
+use taskhost_api::{
+    Accepted, AddRequest, AddTask, GetRequest, Patch, PluginApiClient, PluginRef, PluginSelector, Task,
+    TaskUnitApiClient,
+};
 
 use super::definition_flags::DefinitionFlags;
 use super::plugin_choice::PluginChoice;
-use super::schedule_words::in_words;
+use super::schedule_words::{in_words, schedule_flags};
 use crate::exit::Exit;
 use crate::failure::{CallError, Doing, Failure};
 use crate::output::Output;
@@ -74,13 +77,27 @@ impl Add {
         }
         let done = if task.revision == 1 { "added" } else { "replaced" };
         let runs = runs(client, &task).await?;
-        let change = if is_default {
-            format!(" (default); change it with `taskctl edit {} --every 5m`", shell_word(&task.spec.name))
-        } else {
-            String::new()
-        };
+        let change = if is_default { default_words(client, &task).await } else { String::new() };
         output.line(&format!("{done} {}: runs {runs}{change}", task.spec.name))?;
         Ok(Exit::Done)
+    }
+}
+
+/// What is said of a schedule that nobody chose: what the plugin suggests, if it does.
+async fn default_words(client: &Client, task: &Task) -> String {
+    let name = shell_word(&task.spec.name);
+    let plugin = match &task.spec.plugin {
+        PluginRef::Builtin(plugin) | PluginRef::Sha256(plugin) | PluginRef::Wasm(plugin) => plugin.clone(),
+    };
+    // The task is there, whatever becomes of this question.
+    let manifest = client.get_plugin(PluginSelector { plugin }).await.ok().and_then(|plugin| plugin.manifest);
+    match manifest.and_then(|manifest| manifest.schedule) {
+        Some(schedule) => format!(
+            " (default); its plugin suggests {}: `taskctl edit {name} {}`",
+            in_words(std::slice::from_ref(&schedule), None),
+            schedule_flags(&schedule)
+        ),
+        None => format!(" (default); change it with `taskctl edit {name} --every 5m`"),
     }
 }
 

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jsonrpsee::core::client::Client;
-use taskhost_api::{PluginApiClient, PluginInfo, PluginSelector};
+use taskhost_api::{PluginApiClient, PluginInfo, PluginManifest, PluginNeed, PluginSelector};
 
+use super::schedule_words::schedule_flags;
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::{Cell, Output, Style};
@@ -13,8 +14,9 @@ use crate::table::Column;
 use crate::text::{absolute, bytes, quoted};
 use crate::upload::Module;
 
-const COLUMNS: [Column; 5] = [
-    Column::elastic("PLUGIN"),
+const COLUMNS: [Column; 6] = [
+    Column::text("PLUGIN"),
+    Column::elastic("NAME"),
     Column::text("BUILT-IN"),
     Column::text("KIND"),
     Column::number("SIZE"),
@@ -120,6 +122,7 @@ fn row(plugin: &PluginInfo) -> [Cell; COLUMNS.len()] {
     let style = if plugin.fault.is_some() { Style::Bad } else { Style::Plain };
     [
         Cell::new(plugin.sha256.chars().take(SHORT_DIGITS).collect::<String>(), style),
+        Cell::plain(called(plugin).as_deref().unwrap_or("-")),
         Cell::plain(plugin.builtin.as_deref().unwrap_or("-")),
         Cell::plain(&plugin.kind),
         Cell::plain(bytes(plugin.size_bytes)),
@@ -127,19 +130,71 @@ fn row(plugin: &PluginInfo) -> [Cell; COLUMNS.len()] {
     ]
 }
 
+/// Its name and version, as it says itself.
+fn called(plugin: &PluginInfo) -> Option<String> {
+    let name = plugin.name.as_ref()?;
+    Some(plugin.version.as_ref().map_or_else(|| name.clone(), |version| format!("{name} {version}")))
+}
+
 fn fields(plugin: &PluginInfo) -> Vec<(&'static str, Cell)> {
     let mut fields = vec![("sha256", Cell::bold(&plugin.sha256))];
+    fields.extend(called(plugin).map(|called| ("name", Cell::plain(called))));
+    if plugin.name.is_none() {
+        fields.extend(plugin.version.as_ref().map(|version| ("version", Cell::plain(version))));
+    }
+    fields.extend(plugin.description.as_ref().map(|description| ("about", Cell::plain(description))));
     fields.extend(plugin.builtin.as_ref().map(|name| ("built-in", Cell::plain(name))));
     fields.push(("kind", Cell::plain(&plugin.kind)));
     fields.push(("size", Cell::plain(bytes(plugin.size_bytes))));
     fields.extend(plugin.added_at.map(|time| ("added", Cell::plain(absolute(time)))));
     fields.push(("tasks", Cell::plain(plugin.tasks.to_string())));
+    for (title, text) in [
+        ("authors", &plugin.authors),
+        ("licenses", &plugin.licenses),
+        ("source", &plugin.source),
+        ("homepage", &plugin.homepage),
+        ("revision", &plugin.revision),
+    ] {
+        fields.extend(text.as_ref().map(|text| (title, Cell::plain(text))));
+    }
+    if !plugin.toolchain.is_empty() {
+        fields.push(("made with", Cell::plain(plugin.toolchain.join(", "))));
+    }
+    fields.extend(plugin.manifest.iter().flat_map(wanted));
     for (title, names) in [("imports", &plugin.imports), ("exports", &plugin.exports)] {
-        let titles = std::iter::once(title).chain(std::iter::repeat(""));
-        fields.extend(titles.zip(names).map(|(title, name)| (title, Cell::plain(name))));
+        fields.extend(titled(title, names.iter().cloned()));
     }
     fields.extend(plugin.fault.as_ref().map(|fault| ("fault", Cell::new(fault, Style::Bad))));
     fields
+}
+
+/// What a plugin wants, as its manifest has it.
+fn wanted(manifest: &PluginManifest) -> Vec<(&'static str, Cell)> {
+    let need = |need: &PluginNeed| match &need.why {
+        Some(why) => format!("{}  {why}", need.flag),
+        None => need.flag.clone(),
+    };
+    let mut fields = Vec::new();
+    for (title, needs) in [("needs", &manifest.grants.required), ("optional", &manifest.grants.optional)] {
+        fields.extend(titled(title, needs.iter().map(need)));
+    }
+    // As it is: what a schema means is the host's to say.
+    fields.extend(manifest.config.as_ref().map(|schema| ("settings", Cell::plain(schema.to_string()))));
+    let schedule = manifest.schedule.as_ref().map(schedule_flags);
+    let limits = manifest.limits.iter().map(|(name, value)| match name.as_str() {
+        "memory_bytes" => format!("--memory {value}"),
+        name => format!("--limit {name}={value}"),
+    });
+    let suggested: Vec<_> = schedule.into_iter().chain(limits).collect();
+    if !suggested.is_empty() {
+        fields.push(("suggests", Cell::plain(suggested.join(" "))));
+    }
+    fields
+}
+
+/// A field for each, the first with the title.
+fn titled(title: &'static str, values: impl Iterator<Item = String>) -> impl Iterator<Item = (&'static str, Cell)> {
+    std::iter::once(title).chain(std::iter::repeat("")).zip(values.map(Cell::plain))
 }
 
 #[cfg(test)]

@@ -57,6 +57,24 @@ pub(super) fn in_brief(schedules: &[Schedule]) -> String {
     }
 }
 
+/// The flags of `add` and `edit` that give a schedule, as a shell takes them.
+pub(super) fn schedule_flags(schedule: &Schedule) -> String {
+    let Schedule { every, phase, align, delay, cron, timezone, at, manual } = schedule;
+    let valued = [
+        ("--every", every),
+        ("--phase", phase),
+        ("--delay", delay),
+        ("--cron", cron),
+        ("--timezone", timezone),
+        ("--at", at),
+    ];
+    let valued = valued.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+    let mut flags: Vec<_> = valued.map(|(flag, value)| format!("{flag} {}", shell_word(value))).collect();
+    flags.extend(align.then(|| "--align".to_owned()));
+    flags.extend(manual.then(|| "--manual".to_owned()));
+    flags.join(" ")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;

@@ -25,7 +25,7 @@ use taskhost_core::ports::Definition;
 use taskhost_core::time::Time;
 use taskhost_core::unit::{Action, Input, Unit};
 // What `testing` finds in its crate's root.
-use taskhost_core::{log, outcome, patch, plugin, ports, spec, time};
+use taskhost_core::{log, manifest, outcome, patch, plugin, ports, spec, time};
 use taskhost_parts::Part;
 
 const PARTS: &[Part] = &[

@@ -165,7 +165,7 @@ fn check_count(what: &'static str, count: usize) -> Result<(), GrantError> {
 fn check_pairs(what: &'static str, pairs: &BTreeMap<String, String>) -> Result<(), GrantError> {
     check_count(if what == "setting" { "settings" } else { "environment variables" }, pairs.len())?;
     for (name, value) in pairs {
-        check_name(what, name)?;
+        check_grant_name(what, name)?;
         if value.contains('\0') {
             return Err(GrantError::NulInValue { what, name: told(name) });
         }
@@ -174,7 +174,8 @@ fn check_pairs(what: &'static str, pairs: &BTreeMap<String, String>) -> Result<(
     if bytes > MAX_GRANTED_TEXT_BYTES { Err(GrantError::TooLong { what, bytes }) } else { Ok(()) }
 }
 
-fn check_name(what: &'static str, name: &str) -> Result<(), GrantError> {
+/// Checks the name of an environment variable or a setting; `what` it is goes into the error.
+pub fn check_grant_name(what: &'static str, name: &str) -> Result<(), GrantError> {
     let why = if name.is_empty() {
         "it is empty"
     } else if name.len() > MAX_GRANT_NAME_BYTES {
@@ -202,19 +203,23 @@ pub fn check_secret_name(name: &str) -> Result<(), GrantError> {
     Err(GrantError::Name { what: "secret", name: told(name), why })
 }
 
+/// Checks the name that a folder has for a guest, or its path on the host as far as that goes.
+pub fn check_dir_name(path: &str) -> Result<(), GrantError> {
+    let why = if path.is_empty() {
+        "it is empty"
+    } else if path.len() > MAX_DIR_BYTES {
+        "it has more than 4096 bytes"
+    } else if path.chars().any(char::is_control) {
+        "it has a control character"
+    } else {
+        return Ok(());
+    };
+    Err(GrantError::Dir(told(path), why))
+}
+
 fn check_dir(dir: &mut DirGrant) -> Result<(), GrantError> {
-    for path in [&dir.host, &dir.guest] {
-        let why = if path.is_empty() {
-            "it is empty"
-        } else if path.len() > MAX_DIR_BYTES {
-            "it has more than 4096 bytes"
-        } else if path.chars().any(char::is_control) {
-            "it has a control character"
-        } else {
-            continue;
-        };
-        return Err(GrantError::Dir(told(path), why));
-    }
+    check_dir_name(&dir.host)?;
+    check_dir_name(&dir.guest)?;
     if !dir.host.starts_with('/') {
         return Err(GrantError::Dir(told(&dir.host), "a path on the host must begin with `/`"));
     }
@@ -244,9 +249,7 @@ impl HostPattern {
             && match &self.host {
                 HostMatch::Any => true,
                 HostMatch::Name(name) => host == *name,
-                HostMatch::Below(name) => {
-                    host.strip_suffix(name).is_some_and(|below| below.ends_with('.') && below.len() > 1)
-                }
+                HostMatch::Below(name) => is_below(&host, name),
                 HostMatch::Net { .. } => false,
             }
     }
@@ -262,9 +265,30 @@ impl HostPattern {
             }
     }
 
+    /// Whether whoever may connect to this may connect to all that `other` is, too.
+    pub fn covers(&self, other: &Self) -> bool {
+        let host = match (&self.host, &other.host) {
+            // Loopback addresses are reached by that name only where they are named themselves.
+            (HostMatch::Any, HostMatch::Name(name)) => name != LOCALHOST,
+            (HostMatch::Any, HostMatch::Any | HostMatch::Below(_)) => true,
+            (HostMatch::Below(name), HostMatch::Name(other)) => is_below(other, name),
+            (HostMatch::Below(name), HostMatch::Below(other)) => other == name || is_below(other, name),
+            (HostMatch::Net { address: net, bits }, HostMatch::Net { address, bits: more }) => {
+                bits <= more && first_bits(*address, *bits) == first_bits(*net, *bits)
+            }
+            (host, other) => host == other,
+        };
+        host && (self.port.is_none() || self.port == other.port)
+    }
+
     fn has_port(&self, port: u16) -> bool {
         self.port.is_none_or(|granted| granted == port)
     }
+}
+
+/// Whether this name ends in a dot and the other.
+fn is_below(name: &str, above: &str) -> bool {
+    name.strip_suffix(above).is_some_and(|below| below.ends_with('.') && below.len() > 1)
 }
 
 /// The name that loopback addresses have everywhere (RFC 6761).
@@ -460,6 +484,34 @@ mod tests {
         assert!(pattern("10.0.0.0/8:*").names_address(mapped, 1));
         assert!(!pattern("[::/0]:*").names_address(loopback, 1));
         assert!(pattern("0.0.0.0/0:*").names_address(loopback, 1));
+    }
+
+    #[test]
+    fn a_pattern_covers_those_that_reach_no_further() {
+        for (granted, wanted) in [
+            ("*:*", "*.example.com:443"),
+            ("*:443", "api.example.com:443"),
+            ("*.example.com:443", "api.example.com:443"),
+            ("*.example.com:*", "*.eu.example.com:443"),
+            ("*.example.com:*", "*.example.com:*"),
+            ("10.0.0.0/8:*", "10.1.0.0/16:80"),
+            ("[::1]:80", "[::1]:80"),
+        ] {
+            assert!(pattern(granted).covers(&pattern(wanted)), "{granted} does for {wanted}");
+        }
+        for (granted, wanted) in [
+            ("*:443", "*:*"),
+            ("*:*", "10.0.0.1:80"),
+            ("*:*", "localhost:80"),
+            ("*.example.com:*", "example.com:80"),
+            ("*.example.com:*", "badexample.com:80"),
+            ("api.example.com:443", "*.example.com:443"),
+            ("*.eu.example.com:*", "*.example.com:*"),
+            ("10.1.0.0/16:80", "10.0.0.0/8:80"),
+            ("[::/0]:*", "10.0.0.0/8:80"),
+        ] {
+            assert!(!pattern(granted).covers(&pattern(wanted)), "{granted} does not do for {wanted}");
+        }
     }
 
     #[test]

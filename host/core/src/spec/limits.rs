@@ -97,6 +97,14 @@ impl Limit {
     pub fn as_str(self) -> &'static str {
         self.rule().name
     }
+
+    /// Refuses a value out of range.
+    pub fn check(self, value: u64) -> Result<(), LimitError> {
+        match (self.rule().min..=self.rule().max).contains(&value) {
+            true => Ok(()),
+            false => Err(LimitError::Range { limit: self, given: value }),
+        }
+    }
 }
 
 impl fmt::Display for Limit {
@@ -143,8 +151,7 @@ impl Limits {
             let limit: Limit = name.parse()?;
             match limit {
                 Limit::MemoryBytes => Err(LimitError::MemoryIsMember),
-                limit if (limit.rule().min..=limit.rule().max).contains(&value) => Ok((limit, value)),
-                limit => Err(LimitError::Range { limit, given: value }),
+                limit => limit.check(value).map(|()| (limit, value)),
             }
         };
         Ok(Self(given.into_iter().map(check).collect::<Result<_, _>>()?))
@@ -177,10 +184,7 @@ pub struct Ceilings {
 impl Ceilings {
     /// Sets one of them.
     pub fn set(&mut self, limit: Limit, most: u64) -> Result<(), LimitError> {
-        let rule = limit.rule();
-        if !(rule.min..=rule.max).contains(&most) {
-            return Err(LimitError::Range { limit, given: most });
-        }
+        limit.check(most)?;
         self.limits.insert(limit, most);
         Ok(())
     }

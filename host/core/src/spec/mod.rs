@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::grants::{
     DirGrant, GrantError, Grants, GrantsText, HostMatch, HostPattern, MAX_DIR_BYTES, MAX_GRANT_NAME_BYTES,
-    MAX_GRANTED_TEXT_BYTES, MAX_GRANTS_OF_A_KIND, check_secret_name,
+    MAX_GRANTED_TEXT_BYTES, MAX_GRANTS_OF_A_KIND, check_dir_name, check_grant_name, check_secret_name,
 };
 pub use self::limits::{Ceilings, LIMITS, Limit, LimitError, LimitRule, Limits};
 use self::policy::check_duration;

@@ -246,6 +246,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             refuse_if_never_due(&spec, added_at, added_at)?;
         }
         self.check_may_have(&spec, None, by).await?;
+        self.check_manifest(&spec, None).await?;
         let (plugin, job) = self.prepare(&name, Arc::clone(&spec)).await?;
         let definition = Definition { id: new_task_id(), name, revision: 1, spec, added_at, due_at_once, paused: None };
         Ok(Ready::Add { definition, plugin, job })
@@ -285,6 +286,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             refuse_if_never_due(&spec, old.added_at, self.inner.clock.now())?;
         }
         self.check_may_have(&spec, Some(&old.spec), by).await?;
+        self.check_manifest(&spec, Some(&old.spec)).await?;
         let (plugin, job) = self.prepare(&old.name, Arc::clone(&spec)).await?;
         let definition = Definition { revision: old.revision + 1, spec, ..old };
         Ok(Some(Ready::Edit { definition, plugin, job }))

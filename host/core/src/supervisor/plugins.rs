@@ -47,6 +47,15 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// # Errors
     /// [`PluginError::NotFound`] in [`TaskError::Plugin`].
     pub async fn plugin(&self, id: &str) -> Result<PluginView, TaskError> {
+        let mut plugin = self.find_plugin(id).await?;
+        if plugin.facts.about.is_none() {
+            // What is known of it is told all the same.
+            plugin.facts.about = self.about(plugin.facts.sha256).await.ok().flatten();
+        }
+        Ok(plugin)
+    }
+
+    async fn find_plugin(&self, id: &str) -> Result<PluginView, TaskError> {
         let plugins = self.plugins().await?;
         if let Some(builtin) = plugins.iter().find(|plugin| plugin.builtin.as_deref() == Some(id)) {
             return Ok(builtin.clone());
@@ -98,7 +107,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     async fn delete_plugin_now(&self, id: &str) -> Result<Sha256, TaskError> {
         self.refuse_if_closing()?;
         let _none_begins_to_use_it = self.inner.plugin_use.write().await;
-        let plugin = self.plugin(id).await?;
+        let plugin = self.find_plugin(id).await?;
         let sha256 = plugin.facts.sha256;
         if let Some(name) = plugin.builtin {
             let message = format!("`{name}` is built in and can't be deleted");
@@ -196,7 +205,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         Ok(None)
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<Sha256, StoredPlugin>> {
+    pub(super) fn known(&self) -> MutexGuard<'_, BTreeMap<Sha256, StoredPlugin>> {
         self.inner.plugins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

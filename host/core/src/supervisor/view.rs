@@ -52,6 +52,9 @@ pub enum TaskError {
     /// It is not this one's to give.
     #[error("{0}")]
     MayNotGrant(GrantFault),
+    /// It is not what the task's plugin needs.
+    #[error("{0}")]
+    Manifest(GrantFault),
     #[error(transparent)]
     Plugin(#[from] PluginError),
     #[error("plugin {plugin} is in use (tasks: {tasks}, `{example}` among them)")]

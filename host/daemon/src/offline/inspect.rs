@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use bytes::Bytes;
 use serde_json::{Value, json};
-use taskhost_core::plugin::PluginError;
+use taskhost_core::manifest::{About, Manifest, Need, NeedKind, SuggestedSchedule};
+use taskhost_core::plugin::{PluginError, PluginKind};
 use taskhost_core::ports::Engine;
-use taskhost_engine::{CompilerConfig, Inspection, Problem};
+use taskhost_engine::{CompilerConfig, Inspection, Memory, Problem, can_use};
 
 use super::{engine_for, read_plugin};
 use crate::args::{InspectArgs, Output};
@@ -33,7 +34,8 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
     Ok(if found.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(REFUSED) })
 }
 
-fn look_at(wasm: Bytes) -> anyhow::Result<Inspection> {
+/// What a host finds in a file, as it would take it: at the door, and when it compiles it.
+pub(super) fn look_at(wasm: Bytes) -> anyhow::Result<Inspection> {
     let refusal = refusal(wasm.clone(), crate::compiler())?;
     if let Some(PluginError::Crashed(_)) = &refusal {
         // Nor is it read here: that would be the end.
@@ -62,63 +64,228 @@ fn problem(error: PluginError) -> Problem {
     }
 }
 
+/// How wide the names of the rows are.
+const TITLE_COLUMNS: usize = 9;
+
+/// How wide a line is made, where its words allow it.
+const LINE_COLUMNS: usize = 80;
+
 fn table(found: &Inspection) -> String {
-    let mut rows = vec![
-        ("kind", found.kind.map_or("no plugin", |kind| kind.as_str()).to_owned()),
-        ("sha256", found.sha256.to_string()),
-        ("size", format!("{} bytes", found.size_bytes)),
-    ];
-    rows.extend(listed("imports", &found.imports));
-    rows.extend(listed("exports", &found.exports));
+    let About { name, version, description, authors, licenses, source, homepage, revision, toolchain, manifest } =
+        &found.about;
+    let called = [name, version].into_iter().flatten().cloned().collect::<Vec<_>>().join(" ");
+    let tools: Vec<_> = toolchain.iter().map(ToString::to_string).collect();
+    let mut rows = Rows::default();
+    rows.push("name", &called);
+    rows.push("about", description.as_deref().unwrap_or_default());
+    rows.push("kind", found.kind.map_or("no plugin", |kind| kind.as_str()));
+    rows.push("world", &world(found).unwrap_or_default());
+    rows.push("sha256", &found.sha256.to_string());
+    rows.push("size", &size(found.size_bytes));
+    // Of a file that could not be read, nobody knows.
+    if found.kind.is_some() || !found.memories.is_empty() {
+        rows.push("memory", &memory(&found.memories));
+    }
+    rows.push("made with", &tools.join(", "));
+    for (title, text) in [
+        ("authors", authors),
+        ("licenses", licenses),
+        ("source", source),
+        ("homepage", homepage),
+        ("revision", revision),
+    ] {
+        rows.push(title, text.as_deref().unwrap_or_default());
+    }
+    rows.list("imports", &found.imports);
+    rows.list("exports", &found.exports);
     let may_use: Vec<_> =
         may_use(&found.imports).into_iter().map(|(flags, what)| format!("{flags:<18} {what}")).collect();
     if !may_use.is_empty() {
-        rows.extend(listed("may use", &may_use));
-        rows.push(("", "(toolchains import more than a program uses)".to_owned()));
+        rows.list("may use", &may_use);
+        rows.more("(toolchains import more than a program uses; only what is granted works)");
+    }
+    if let Some(manifest) = manifest {
+        rows.manifest(manifest);
     }
     match &found.problems[..] {
-        [] => rows.push(("verdict", "a host would run it".to_owned())),
+        [] => rows.push("verdict", "a host would run it"),
         problems => {
             for problem in problems {
-                rows.push(("wrong", printable(&problem.message)));
-                rows.extend(problem.hint.iter().map(|hint| ("hint", printable(hint))));
+                rows.push("wrong", &problem.message);
+                rows.push("hint", problem.hint.as_deref().unwrap_or_default());
             }
         }
     }
-    rows.iter().map(|(title, value)| format!("{title:<8} {value}\n")).collect()
+    rows.0
+}
+
+/// Lines of a table of two columns.
+#[derive(Default)]
+struct Rows(String);
+
+impl Rows {
+    /// A row, on several lines if it is long; none if there is nothing to tell.
+    fn push(&mut self, title: &str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        for (at, line) in wrapped(&printable(value), LINE_COLUMNS - TITLE_COLUMNS - 1).iter().enumerate() {
+            let title = if at == 0 { title } else { "" };
+            self.0.push_str(&format!("{title:<TITLE_COLUMNS$} {line}\n"));
+        }
+    }
+
+    /// What stands below the row before.
+    fn more(&mut self, value: &str) {
+        self.push("", value);
+    }
+
+    /// One line for each, the first with the title.
+    fn list(&mut self, title: &str, values: &[String]) {
+        if values.is_empty() {
+            self.push(title, "none");
+        }
+        for (at, value) in values.iter().enumerate() {
+            self.push(if at == 0 { title } else { "" }, value);
+        }
+    }
+
+    fn manifest(&mut self, manifest: &Manifest) {
+        let told = |need: &Need| match &need.why {
+            Some(why) => format!("{}  {why}", need.flag()),
+            None => need.flag(),
+        };
+        for (title, needs) in [("needs", &manifest.grants.required), ("optional", &manifest.grants.optional)] {
+            if !needs.is_empty() {
+                self.list(title, &needs.iter().map(told).collect::<Vec<_>>());
+            }
+        }
+        let settings = manifest.config.as_ref().map(settings).unwrap_or_default();
+        if !settings.is_empty() {
+            self.list("settings", &settings);
+        }
+        let mut suggested: Vec<_> = manifest.schedule.iter().map(SuggestedSchedule::flags).collect();
+        suggested.extend(manifest.limits.iter().map(|(name, value)| match name.as_str() {
+            "memory_bytes" => format!("--memory {value}"),
+            name => format!("--limit {name}={value}"),
+        }));
+        self.push("suggests", &suggested.join(" "));
+    }
+}
+
+/// The settings that a schema names, each with what is said of it.
+fn settings(schema: &Value) -> Vec<String> {
+    let required = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let required: Vec<_> = required.collect();
+    let properties = schema["properties"].as_object();
+    let named = properties.into_iter().flatten().map(|(name, setting)| {
+        let must = if required.contains(&name.as_str()) { " (required)" } else { "" };
+        let said = ["description", "title"].iter().find_map(|member| setting[member].as_str());
+        let mut told = format!("{name}{must}");
+        told.extend(said.map(|said| format!(": {said}")));
+        told.extend(setting.get("default").map(|default| format!(" [default: {}]", plain(default))));
+        told
+    });
+    let unnamed = required.iter().filter(|name| properties.is_none_or(|properties| !properties.contains_key(**name)));
+    named.chain(unnamed.map(|name| format!("{name} (required)"))).collect()
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The text in lines of at most so many characters, cut between words.
+fn wrapped(text: &str, columns: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > columns {
+            lines.push(std::mem::take(&mut line));
+        } else if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
+/// What it was built for, with the version: the package of the interface by which it is entered.
+fn world(found: &Inspection) -> Option<String> {
+    let version = |begin: &str| found.exports.iter().find_map(|export| export.strip_prefix(begin));
+    match found.kind? {
+        PluginKind::Task => {
+            version("taskhost:plugin/guest@").map(|version| format!("task of taskhost:plugin@{version}"))
+        }
+        PluginKind::Command => version("wasi:cli/run@").map(|version| format!("command of wasi:cli@{version}")),
+        PluginKind::Preview1 => Some("command of WASI preview 1".to_owned()),
+    }
+}
+
+fn size(bytes: u64) -> String {
+    match human(bytes) {
+        Some(human) => format!("{bytes} bytes ({human})"),
+        None => format!("{bytes} bytes"),
+    }
+}
+
+/// In KiB or MiB, from one of them on.
+fn human(bytes: u64) -> Option<String> {
+    const KIB: u64 = 1 << 10;
+    const MIB: u64 = 1 << 20;
+    match bytes {
+        0..KIB => None,
+        KIB..MIB => Some(format!("{:.1} KiB", bytes as f64 / KIB as f64)),
+        _ => Some(format!("{:.1} MiB", bytes as f64 / MIB as f64)),
+    }
+}
+
+/// What its memories take at the start, and what they may take.
+fn memory(memories: &[Memory]) -> String {
+    let (initial, maximum) = sum(memories);
+    let several = match memories.len() {
+        0 => return "none of its own".to_owned(),
+        1 => String::new(),
+        several => format!("{several} memories, "),
+    };
+    let human = |bytes| human(bytes).unwrap_or_else(|| format!("{bytes} bytes"));
+    let most = maximum.map_or("no maximum of its own".to_owned(), |maximum| format!("at most {}", human(maximum)));
+    format!("{several}{} at the start, {most}", human(initial))
+}
+
+fn sum(memories: &[Memory]) -> (u64, Option<u64>) {
+    let initial = memories.iter().fold(0_u64, |sum, memory| sum.saturating_add(memory.initial_bytes));
+    let maximum = memories.iter().try_fold(0_u64, |sum, memory| Some(sum.saturating_add(memory.maximum_bytes?)));
+    (initial, maximum)
 }
 
 /// The grants that imports ask for: the flags that give them, and what for. Every toolchain imports some that a program does not use.
 fn may_use(imports: &[String]) -> Vec<(&'static str, &'static str)> {
-    const ASKED_FOR: [(&str, &str, &[&str]); 5] = [
-        ("--env", "environment variables", &["wasi:cli/environment@", "wasi_snapshot_preview1.environ_get"]),
-        ("--dir", "files", &["wasi:filesystem/", "wasi_snapshot_preview1.path_open"]),
-        ("--allow-host", "connections", &["wasi:http/outgoing-handler@", "wasi:http/client@", "wasi:sockets/"]),
-        ("--config, --secret", "settings and secrets", &["wasi:config/"]),
-        ("--kv", "a key-value store", &["wasi:keyvalue/"]),
+    const FLAGS: [(NeedKind, &str, &str); 5] = [
+        (NeedKind::Env, "--env", "environment variables"),
+        (NeedKind::Dir, "--dir", "files"),
+        (NeedKind::Host, "--allow-host", "connections"),
+        (NeedKind::Config, "--config, --secret", "settings and secrets"),
+        (NeedKind::Kv, "--kv", "a key-value store"),
     ];
-    let is_imported = |begins: &&str| imports.iter().any(|import| import.starts_with(*begins));
-    let asked_for = ASKED_FOR.iter().filter(|(_, _, begins)| begins.iter().any(is_imported));
-    asked_for.map(|(flags, what, _)| (*flags, *what)).collect()
-}
-
-/// One row for each name, the first with the title.
-fn listed<'a>(title: &'static str, names: &'a [String]) -> impl Iterator<Item = (&'static str, String)> + 'a {
-    let none = names.is_empty().then(|| (title, "none".to_owned()));
-    let titles = std::iter::once(title).chain(std::iter::repeat(""));
-    none.into_iter().chain(titles.zip(names.iter().map(|name| printable(name))))
+    let usable = FLAGS.iter().filter(|(kind, ..)| can_use(*kind, imports));
+    usable.map(|(_, flags, what)| (*flags, *what)).collect()
 }
 
 fn json(found: &Inspection) -> Value {
     let problems: Vec<_> =
         found.problems.iter().map(|problem| json!({ "message": problem.message, "hint": problem.hint })).collect();
+    let memory = |Memory { initial_bytes, maximum_bytes }: &Memory| json!({ "initial_bytes": initial_bytes, "maximum_bytes": maximum_bytes });
     json!({
         "kind": found.kind.map(|kind| kind.as_str()),
+        "world": world(found),
         "sha256": found.sha256.to_string(),
         "size_bytes": found.size_bytes,
+        "memories": found.memories.iter().map(memory).collect::<Vec<_>>(),
         "imports": found.imports,
         "exports": found.exports,
         "may_use": may_use(&found.imports).iter().flat_map(|(flags, _)| flags.split(", ")).collect::<Vec<_>>(),
+        "about": found.about,
         "problems": problems,
     })
 }
@@ -131,9 +298,10 @@ mod tests {
     fn the_builtin_ticker_is_a_task_that_a_host_would_run() {
         let (_, ticker) = crate::builtin::plugins().remove(0);
         let table = table(&taskhost_engine::inspect(&ticker));
-        assert!(table.starts_with("kind     task component\n"), "{table}");
-        assert!(table.ends_with("verdict  a host would run it\n"), "{table}");
-        assert!(table.contains("exports  taskhost:plugin/guest@"), "{table}");
+        assert!(table.contains("kind      task component\nworld     task of taskhost:plugin@0.1.0\n"), "{table}");
+        assert!(table.ends_with("verdict   a host would run it\n"), "{table}");
+        assert!(table.contains("exports   taskhost:plugin/guest@"), "{table}");
+        assert!(table.contains("made with rustc"), "{table}");
     }
 
     #[test]

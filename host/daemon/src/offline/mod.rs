@@ -2,6 +2,7 @@
 
 pub(crate) mod inspect;
 pub(crate) mod new;
+pub(crate) mod pack;
 pub(crate) mod run;
 
 use std::fs::File;

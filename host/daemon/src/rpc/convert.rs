@@ -7,6 +7,7 @@ use taskhost_api as api;
 use taskhost_core::events::{Event, EventKind};
 use taskhost_core::lateness::LatenessStats;
 use taskhost_core::log::{LogLine, Stream};
+use taskhost_core::manifest::{Manifest, Need, SuggestedSchedule};
 use taskhost_core::outcome::{Counts, Run, RunMore, RunPhase, Trigger};
 use taskhost_core::plugin::PluginRef;
 use taskhost_core::ports::{Pause, Revision, RevisionKind};
@@ -357,7 +358,9 @@ pub(crate) fn line(line: LogLine) -> api::LogLine {
     }
 }
 
-pub(crate) fn plugin(view: PluginView) -> api::PluginInfo {
+/// A plugin with its manifest, or without: a list of many would be long.
+pub(crate) fn plugin(view: PluginView, with_manifest: bool) -> api::PluginInfo {
+    let about = view.facts.about.as_deref().cloned().unwrap_or_default();
     api::PluginInfo {
         sha256: view.facts.sha256.to_string(),
         builtin: view.builtin,
@@ -367,7 +370,45 @@ pub(crate) fn plugin(view: PluginView) -> api::PluginInfo {
         tasks: view.tasks,
         imports: view.facts.imports,
         exports: view.facts.exports,
+        name: about.name,
+        version: about.version,
+        description: about.description,
+        authors: about.authors,
+        licenses: about.licenses,
+        source: about.source,
+        homepage: about.homepage,
+        revision: about.revision,
+        toolchain: about.toolchain.iter().map(ToString::to_string).collect(),
+        manifest: about.manifest.filter(|_| with_manifest).map(|wanted| manifest(&wanted)),
         fault: view.fault,
+    }
+}
+
+fn manifest(manifest: &Manifest) -> api::PluginManifest {
+    let need = |need: &Need| api::PluginNeed {
+        kind: need.kind.as_str().to_owned(),
+        value: need.value.clone(),
+        why: need.why.clone(),
+        flag: need.flag(),
+    };
+    let schedule = |SuggestedSchedule { every, phase, align, delay, cron, timezone, at, manual }| api::Schedule {
+        every,
+        phase,
+        align,
+        delay,
+        cron,
+        timezone,
+        at,
+        manual,
+    };
+    api::PluginManifest {
+        config: manifest.config.clone(),
+        grants: api::PluginNeeds {
+            required: manifest.grants.required.iter().map(need).collect(),
+            optional: manifest.grants.optional.iter().map(need).collect(),
+        },
+        schedule: manifest.schedule.clone().map(schedule),
+        limits: manifest.limits.clone(),
     }
 }
 

@@ -64,7 +64,7 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
         TaskError::Among { error, .. } => translate(error),
         TaskError::Twice(_) => (ErrorCode::InvalidParams, hint("give each task once")),
         TaskError::Spec(error) => (ErrorCode::SpecInvalid, spec_hint(error)),
-        TaskError::Grant(fault) => (ErrorCode::SpecInvalid, Some(fault.hint.clone())),
+        TaskError::Grant(fault) | TaskError::Manifest(fault) => (ErrorCode::SpecInvalid, Some(fault.hint.clone())),
         TaskError::MayNotGrant(fault) => (ErrorCode::NotPermitted, Some(fault.hint.clone())),
         TaskError::Plugin(error) => plugin(error),
         TaskError::PluginInUse { example, .. } => (
@@ -195,6 +195,7 @@ mod tests {
                 message: "the folder `/x` can't be granted".into(),
                 hint: "make it first".into(),
             }),
+            TaskError::Manifest(GrantFault { message: "the plugin needs `--kv`".into(), hint: "add --kv".into() }),
             TaskError::MayNotGrant(GrantFault { message: "uid 7 may not".into(), hint: "ask for it".into() }),
             TaskError::Plugin(invalid),
             TaskError::Plugin(PluginError::TooLarge { size_bytes: 2, limit_bytes: 1 }),

@@ -30,12 +30,13 @@ impl PluginApiServer for Rpc {
     }
 
     async fn get_plugin(&self, request: PluginSelector) -> RpcResult<PluginInfo> {
-        self.host.plugin(&request.plugin).await.map(convert::plugin).map_err(to_rpc)
+        let plugin = self.host.plugin(&request.plugin).await.map_err(to_rpc)?;
+        Ok(convert::plugin(plugin, true))
     }
 
     async fn list_plugins(&self) -> RpcResult<PluginList> {
         let plugins = self.host.plugins().await.map_err(to_rpc)?;
-        Ok(PluginList { plugins: plugins.into_iter().map(convert::plugin).collect() })
+        Ok(PluginList { plugins: plugins.into_iter().map(|plugin| convert::plugin(plugin, false)).collect() })
     }
 
     async fn delete_plugin(&self, extensions: &Extensions, request: PluginSelector) -> RpcResult<PluginDeleted> {

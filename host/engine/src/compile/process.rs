@@ -276,6 +276,7 @@ mod tests {
             size_bytes: 1,
             imports: Vec::new(),
             exports: Vec::new(),
+            about: None,
         };
         let answer = |artefact_bytes: u64, artefact: &[u8]| {
             let json = serde_json::to_vec(&Answer::Done { facts: facts.clone(), artefact_bytes }).expect("JSON");

@@ -16,6 +16,7 @@ mod keep;
 mod kinds;
 mod lanes;
 mod limits;
+mod manifest;
 mod many;
 mod network;
 mod outcomes;

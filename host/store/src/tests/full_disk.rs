@@ -115,6 +115,7 @@ async fn on_a_small_disk(dir: &Path) {
         size_bytes: wasm.len() as u64,
         imports: vec![],
         exports: vec![],
+        about: None,
     };
     assert!(matches!(store.put_plugin(facts.clone(), Time(1), wasm.clone()).await, Err(StoreError::Full(_))));
     assert!(fs::read_dir(data.join("plugins")).expect("a directory").next().is_none(), "nothing half written");

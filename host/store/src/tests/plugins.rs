@@ -17,6 +17,7 @@ fn facts(wasm: &[u8]) -> PluginFacts {
         size_bytes: wasm.len() as u64,
         imports: vec!["wasi:cli/environment@0.2.3".to_owned()],
         exports: vec![],
+        about: None,
     }
 }
 
