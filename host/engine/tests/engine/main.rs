@@ -6,6 +6,7 @@ mod bounds;
 mod budget;
 mod cache;
 mod compile;
+mod contract;
 mod files;
 mod floor;
 mod grants;
