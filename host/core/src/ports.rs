@@ -215,6 +215,11 @@ impl RunControl {
 pub trait PluginSource: Send + Sync + 'static {
     /// The whole plugin, checked against its sha256: [`PluginError::NotFound`] or [`PluginError::Damaged`] otherwise.
     fn read(&self, plugin: Sha256) -> Result<Bytes, PluginError>;
+
+    /// How large the plugin is, as far as one sees without reading it. `None` if that is not known.
+    fn size_bytes(&self, _plugin: Sha256) -> Option<u64> {
+        None
+    }
 }
 
 /// Tells who may grant what. It is asked for what a change gives a task, and for all that a task is granted where a change has something

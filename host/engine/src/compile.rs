@@ -19,8 +19,9 @@
 //! well. Nothing is taken from files or from processes that others started. The child never sees the key, nor is it told
 //! where the data directory is.
 //!
-//! One plugin is compiled at a time: it is bound by the processor, so two at once would only both end later and take twice the
-//! memory.
+//! One plugin is compiled at a time, and beside it one small one: compiling is bound by the processor, so more at once would only all
+//! end later and take the more memory, but a small plugin is done in a moment and must not wait for the half minute that one of
+//! 15 MB takes, with a language's runtime in it.
 
 mod child;
 mod process;
@@ -45,8 +46,11 @@ use crate::error::EngineError;
 use crate::lane::lower_priority;
 use crate::pool::{Engines, Kind};
 
-/// How many plugins are compiled at once.
+/// How many plugins are compiled at once; and how many small ones beside them.
 const MAX_COMPILES: usize = 1;
+
+/// A plugin up to this size is small.
+const SMALL_BYTES: u64 = 2 << 20;
 
 /// How many plugins are looked at at once, beside those that are compiled.
 const MAX_DOORS: usize = 1;
@@ -65,6 +69,7 @@ pub(crate) struct Compiler {
     here: Option<Here>,
     doors: Semaphore,
     turns: Semaphore,
+    small_turns: Semaphore,
     queue: Semaphore,
 }
 
@@ -79,6 +84,7 @@ impl Compiler {
             here,
             doors: Semaphore::new(MAX_DOORS),
             turns: Semaphore::new(MAX_COMPILES),
+            small_turns: Semaphore::new(MAX_COMPILES),
             queue: Semaphore::new(MAX_QUEUED_KIB as usize),
         })
     }
@@ -101,9 +107,11 @@ impl Compiler {
         }
     }
 
-    /// Waits for its turn to compile.
-    pub(crate) async fn turn(&self) -> SemaphorePermit<'_> {
-        self.turns.acquire().await.expect("the semaphore is never closed")
+    /// Waits for the turn of a plugin of this size to be compiled; of one whose size is not known, for that of large ones.
+    pub(crate) async fn turn(&self, size_bytes: Option<u64>) -> SemaphorePermit<'_> {
+        let is_small = size_bytes.is_some_and(|bytes| bytes <= SMALL_BYTES);
+        let turns = if is_small { &self.small_turns } else { &self.turns };
+        turns.acquire().await.expect("the semaphore is never closed")
     }
 
     /// Compiles, in its turn, for engines of the kind that it answers with.

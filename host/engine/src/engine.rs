@@ -258,7 +258,7 @@ impl Shared {
             let shared = Arc::clone(self);
             match blocking(move || shared.cached(sha256)).await? {
                 Some(artefact) => Ok(artefact),
-                None => self.compile(sha256, async || Ok(wasm)).await,
+                None => self.compile(sha256, Some(wasm.len() as u64), async || Ok(wasm)).await,
             }
         })
         .await?;
@@ -388,12 +388,20 @@ impl Shared {
     /// The artefact of a plugin: of the cache, or compiled now.
     async fn artefact(self: &Arc<Self>, sha256: Sha256) -> Result<Artefact, PluginError> {
         let shared = Arc::clone(self);
-        if let Some(artefact) = blocking(move || shared.cached(sha256)).await? {
-            return Ok(artefact);
-        }
+        let found = blocking(move || {
+            let size_bytes = || match shared.builtins.wasm(sha256) {
+                Some(wasm) => Some(wasm.len() as u64),
+                None => shared.source.size_bytes(sha256),
+            };
+            shared.cached(sha256).ok_or_else(size_bytes)
+        });
+        let size_bytes = match found.await? {
+            Ok(artefact) => return Ok(artefact),
+            Err(size_bytes) => size_bytes,
+        };
         let shared = Arc::clone(self);
         let read = move || shared.builtins.wasm(sha256).map_or_else(|| shared.source.read(sha256), Ok);
-        self.compile(sha256, async || blocking(read).await?).await
+        self.compile(sha256, size_bytes, async || blocking(read).await?).await
     }
 
     fn cached(&self, sha256: Sha256) -> Option<Artefact> {
@@ -404,9 +412,10 @@ impl Shared {
     async fn compile(
         self: &Arc<Self>,
         sha256: Sha256,
+        size_bytes: Option<u64>,
         read: impl AsyncFnOnce() -> Result<Bytes, PluginError>,
     ) -> Result<Artefact, PluginError> {
-        let turn = self.compiler.turn().await;
+        let turn = self.compiler.turn(size_bytes).await;
         let (engine, code) = self.compiler.compile(&turn, read().await?).await?;
         self.compiled.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::clone(self);

@@ -255,6 +255,10 @@ impl PluginSource for SqliteStore {
     fn read(&self, plugin: Sha256) -> Result<Bytes, PluginError> {
         self.plugins.read(plugin)
     }
+
+    fn size_bytes(&self, plugin: Sha256) -> Option<u64> {
+        self.plugins.size_bytes(plugin)
+    }
 }
 
 /// Makes a directory that only its owner may enter, durable, where there is none.

@@ -85,6 +85,11 @@ impl PluginFiles {
         }
     }
 
+    /// How large the file of a plugin is, if it is there.
+    pub(crate) fn size_bytes(&self, sha256: Sha256) -> Option<u64> {
+        fs::metadata(self.path(sha256)).map(|metadata| metadata.len()).ok()
+    }
+
     /// The plugin with what is wrong with its file as far as its size tells. A fault is told to the operator too.
     pub(crate) fn look(&self, facts: PluginFacts, added_at: Time) -> StoredPlugin {
         let path = self.path(facts.sha256);

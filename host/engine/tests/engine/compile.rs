@@ -170,6 +170,22 @@ async fn fifty_who_send_one_plugin_at_once_have_it_compiled_once() {
 }
 
 #[tokio::test]
+async fn a_small_plugin_does_not_wait_for_a_large_one_to_be_compiled() {
+    let noted = Noted::new();
+    let host = noted.host();
+    let large = Bytes::from(big::command(1_200, 60, 2));
+    assert!(large.len() > 2 << 20, "{}", large.len());
+    let small = async {
+        noted.compiling(0).await;
+        host.engine.admit(task(ECHO).into()).await.expect("it is admitted");
+    };
+    tokio::select! {
+        admitted = host.engine.admit(large) => panic!("it takes seconds, and a small one does not wait for it: {admitted:?}"),
+        () = small => {}
+    }
+}
+
+#[tokio::test]
 async fn fifty_who_send_one_that_can_not_be_compiled_are_refused_alike_after_one_try() {
     let mut noted = Noted::new();
     noted.compiler.compile.wall = Duration::from_millis(300);
