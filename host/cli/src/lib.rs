@@ -6,6 +6,7 @@
 //! starts in milliseconds: the runtime is built only when there is somebody to call.
 
 pub mod addr;
+mod cell;
 pub mod client;
 mod exit;
 mod failure;

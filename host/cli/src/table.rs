@@ -2,7 +2,7 @@
 
 use console::{measure_text_width, truncate_str};
 
-use crate::output::Cell;
+use crate::cell::Cell;
 use crate::text::escape;
 
 /// Between two columns.

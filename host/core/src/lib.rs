@@ -5,6 +5,7 @@
 //! [`supervisor`] is the door for everybody else.
 
 pub mod alarm;
+mod claims;
 pub mod events;
 pub mod key_value;
 pub mod label;

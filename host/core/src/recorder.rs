@@ -16,11 +16,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
+use crate::claims::Claims;
 use crate::log::{LogChunk, TaskLog, UnwrittenLogs};
 use crate::outcome::{RunKey, RunRecord, TaskId};
 use crate::ports::{Clock, HistoryBatch, HostRun, JournalEntry, Store, StoreError, UnitState};
@@ -61,64 +62,6 @@ const EARLY_PATCH_BYTES: usize = 512 << 10;
 
 /// How many bytes of patches wait for it: of more, the oldest are dropped, and the tasks that had nothing since are as far behind.
 const MAX_WAITING_PATCH_BYTES: usize = 16 << 20;
-
-/// How far due times of fast schedules may run.
-#[derive(Debug)]
-pub(crate) struct Claims {
-    until: AtomicI64,
-    /// Whether one was used since the recorder last looked: written once a second, since it is on the tick path.
-    used: AtomicBool,
-    /// Told when somebody waits for a claim.
-    wanted: Notify,
-    /// How often the store has begun its history anew.
-    histories: AtomicU64,
-    /// How many records were lost because the store did not take them in time.
-    pub(crate) lost_records: AtomicU64,
-}
-
-impl Claims {
-    pub(crate) fn until(&self) -> Time {
-        Time(self.until.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn extend(&self, until: Time) {
-        self.until.fetch_max(until.0, Ordering::Relaxed);
-    }
-
-    /// How often the store has begun its history anew: what was handed over before is lost.
-    pub(crate) fn histories(&self) -> u64 {
-        self.histories.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn begin_anew(&self, histories: u64) {
-        self.histories.store(histories, Ordering::Relaxed);
-    }
-
-    /// A due time ran on a claim, so that its next may want one too.
-    pub(crate) fn note_use(&self) {
-        if !self.used.load(Ordering::Relaxed) {
-            self.used.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// A due time waits for a claim.
-    pub(crate) fn want(&self) {
-        self.note_use();
-        self.wanted.notify_one();
-    }
-}
-
-impl Default for Claims {
-    fn default() -> Self {
-        Self {
-            until: AtomicI64::new(i64::MIN),
-            used: AtomicBool::new(false),
-            wanted: Notify::new(),
-            histories: AtomicU64::new(0),
-            lost_records: AtomicU64::new(0),
-        }
-    }
-}
 
 /// How many of those wait.
 pub(crate) const MAX_URGENT: usize = 64;
@@ -301,7 +244,7 @@ impl<C: Clock> Recorder<C> {
                     done.send(()).ok();
                     continue;
                 }
-                () = claims.wanted.notified() => {
+                () = claims.wanted() => {
                     // Who asks ahead of time is content with what there is.
                     if claims.until() < self.clock.now().saturating_add(FLUSH_INTERVAL) {
                         self.claim().await;
@@ -344,7 +287,7 @@ impl<C: Clock> Recorder<C> {
 
     /// Whether due times ran on claims of late.
     fn claims_are_used(&mut self) -> bool {
-        if self.claims.used.swap(false, Ordering::Relaxed) {
+        if self.claims.take_use() {
             self.used = Some(tokio::time::Instant::now());
         }
         self.used.is_some_and(|used| used.elapsed() < CLAIM_LINGER)

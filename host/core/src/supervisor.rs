@@ -30,6 +30,7 @@ pub use self::view::{
     DeleteMode, HostStats, KeyValuesView, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView,
 };
 pub use self::why::WhyView;
+use crate::claims::Claims;
 use crate::events::{Event, EventBus, EventKind, EventStream};
 use crate::lateness::LatenessStats;
 use crate::log::{Level, LogSink};
@@ -40,7 +41,7 @@ use crate::plugin::{PluginError, Sha256};
 use crate::ports::{
     Clock, Definition, Engine, GrantGate, LoadedTask, Runner, Store, StoreError, StoredPlugin, resolve,
 };
-use crate::recorder::{Claims, MAX_URGENT, Recorder, Urgent};
+use crate::recorder::{MAX_URGENT, Recorder, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{SHARDS, shard_of, worker_of};
 use crate::spec::{Ceilings, Limit, Overlap, SharedSpecs, TaskSpec};

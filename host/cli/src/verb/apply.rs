@@ -8,9 +8,10 @@ use jsonrpsee::core::client::Client;
 use taskhost_api::{Applied, ApplyRequest, PluginRef, Spec, TaskChange, TaskChangeKind, TaskUnitApiClient};
 
 use super::differences::told;
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::task_file;
 use crate::upload::Module;
 

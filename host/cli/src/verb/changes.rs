@@ -5,9 +5,10 @@ use jsonrpsee::core::client::Client;
 use taskhost_api::{Change, ChangeKind, ChangesRequest, TaskUnitApiClient};
 
 use super::differences::told;
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::text::{absolute, quoted};
 use crate::value::number;
 

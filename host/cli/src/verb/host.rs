@@ -5,9 +5,10 @@ use jiff::Timestamp;
 use jsonrpsee::core::client::Client;
 use taskhost_api::{HostApiClient, HostInfo};
 
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::text::{absolute, bytes, millis, relative};
 
 /// Show what the host is and how it does

@@ -13,9 +13,10 @@ use taskhost_api::{
     KeyValueRemoveRequest, KeyValueSetRequest, KeyValueUsage,
 };
 
+use crate::cell::Cell;
 use crate::exit::Exit;
 use crate::failure::{CallError, Doing, Failure, IoCause};
-use crate::output::{Cell, Output};
+use crate::output::Output;
 use crate::table::Column;
 use crate::text::{bytes, quoted};
 

@@ -9,9 +9,10 @@ use taskhost_api::{GetRequest, ListRequest, MAX_LIST_LIMIT, Task, TaskList, Task
 
 use super::outcome;
 use super::schedule_words::in_brief;
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::table::Column;
 use crate::text::relative;
 

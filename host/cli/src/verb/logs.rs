@@ -4,10 +4,11 @@ use clap::Args;
 use jsonrpsee::core::client::Client;
 use taskhost_api::{EventKind, LogLine, LogsRequest, TaskUnitApiClient, WatchRequest};
 
+use crate::cell::{Cell, Style};
 use crate::client::{Events, Next, until_interrupted};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::text::{absolute, quoted};
 use crate::value::number;
 

@@ -6,9 +6,10 @@ use jsonrpsee::core::client::Client;
 use taskhost_api::{NextDue, NextRequest, TaskUnitApiClient};
 
 use super::schedule_flags::{GivenSchedule, ScheduleFlags};
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::table::Column;
 use crate::text::{absolute, quoted, relative};
 use crate::value::{number, when};

@@ -7,9 +7,10 @@ use jsonrpsee::core::client::Client;
 use taskhost_api::{PluginApiClient, PluginInfo, PluginManifest, PluginNeed, PluginSelector};
 
 use super::schedule_words::schedule_flags;
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::table::Column;
 use crate::text::{absolute, bytes, quoted};
 use crate::upload::Module;

@@ -6,9 +6,10 @@ use taskhost_api::{BulkAction, RunRequest, RunState, TaskUnitApiClient};
 
 use super::target::{Deed, Target, Which};
 use super::{outcome, remark, took};
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::text::{quoted, shell_word};
 
 /// The outcome that is none to worry about.

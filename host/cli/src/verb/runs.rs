@@ -6,9 +6,10 @@ use jsonrpsee::core::client::Client;
 use taskhost_api::{Run, RunsRequest, TaskUnitApiClient};
 
 use super::{outcome, remark, took};
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::table::Column;
 use crate::text::{clock, length, quoted, relative};
 use crate::value::{number, when};

@@ -7,9 +7,10 @@ use taskhost_api::{GetRequest, Grants, Jitter, PluginRef, Retry, Spec, Task, Tas
 
 use super::schedule_words::in_words;
 use super::{outcome, remark, took};
+use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
-use crate::output::{Cell, Output, Style};
+use crate::output::Output;
 use crate::text::{absolute, bytes, dir, limit, quoted, relative, shell_word};
 
 /// Show all about a task

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::{MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, UnitBatch, Worker, timers};
+use crate::claims::Claims;
 use crate::events::EventBus;
 use crate::log::{LogSink, UnwrittenLogs};
 use crate::plugin::Sha256;
 use crate::ports::{Clock, Definition, Runner, Store};
-use crate::recorder::Claims;
 use crate::time::Time;
 use crate::unit::Outage;
 

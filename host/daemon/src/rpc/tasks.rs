@@ -13,7 +13,6 @@ use taskhost_api::{
     WatchRequest, WhyRequest,
 };
 use taskhost_core::label::Selector;
-use taskhost_core::log::{Level, NotALevel};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Outcome, RunId};
 use taskhost_core::plugin::{PluginRef as CorePluginRef, Sha256};
@@ -259,7 +258,7 @@ impl TaskUnitApiServer for Rpc {
 
     async fn logs(&self, request: LogsRequest) -> RpcResult<Logs> {
         let limit = limit(request.limit, DEFAULT_LOG_LINES, MAX_LOG_LINES)?;
-        let (level, after_seq) = (log_level(request.level.as_deref())?, request.after_seq.unwrap_or(0));
+        let (level, after_seq) = (watch::log_level(request.level.as_deref())?, request.after_seq.unwrap_or(0));
         let page = self.host.logs(&request.name, level, after_seq, limit).await.map_err(to_rpc)?;
         let mut room = MAX_ANSWER_BYTES;
         // The newest lines are what was asked for.
@@ -348,11 +347,6 @@ fn outcome(text: Option<&str>) -> Result<Option<Outcome>, ErrorObjectOwned> {
 }
 
 /// All levels, if none is given.
-pub(super) fn log_level(text: Option<&str>) -> Result<Level, ErrorObjectOwned> {
-    let level = text.map_or(Ok(Level::Trace), str::parse);
-    level.map_err(|error: NotALevel| invalid_params(format!("`level`: {error}"), None))
-}
-
 fn one_outcome(text: &str) -> Result<Outcome, ErrorObjectOwned> {
     text.parse().map_err(|error| invalid_params(format!("`outcome`: {error}"), None))
 }

@@ -9,13 +9,12 @@ use jsonrpsee::types::ErrorObjectOwned;
 use serde_json::value::to_raw_value;
 use taskhost_api::{Event, EventKind, WatchRequest};
 use taskhost_core::events::{self, Next};
-use taskhost_core::log::Level;
+use taskhost_core::log::{Level, NotALevel};
 use taskhost_core::name::TaskName;
 use taskhost_core::spec::SpecError;
 
-use super::convert;
 use super::errors::to_rpc;
-use super::tasks::log_level;
+use super::{convert, invalid_params};
 use crate::Host;
 
 /// Serves one subscription until the subscriber or the host goes.
@@ -88,6 +87,12 @@ impl Filter {
             kind => self.takes(kind) && (self.task.is_none() || self.task == event.task),
         }
     }
+}
+
+/// The least level of the lines that are wanted: all, if none is named.
+pub(super) fn log_level(text: Option<&str>) -> Result<Level, ErrorObjectOwned> {
+    let level = text.map_or(Ok(Level::Trace), str::parse);
+    level.map_err(|error: NotALevel| invalid_params(format!("`level`: {error}"), None))
 }
 
 #[cfg(test)]
