@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::broadcast;
 
-use crate::log::LogLine;
+use crate::log::line::LogLine;
 use crate::name::TaskName;
 use crate::outcome::Run;
 use crate::time::Time;

@@ -4,7 +4,6 @@
 //! [`ports`]. The rules are in [`mod@unit`], a state machine without I/O; `worker` drives many of them on one thread;
 //! [`supervisor`] is the door for everybody else.
 
-pub mod alarm;
 mod claims;
 pub mod events;
 pub mod key_value;
@@ -23,6 +22,7 @@ pub mod schedule;
 pub mod shard;
 pub mod spec;
 pub mod supervisor;
+pub mod system_clock;
 #[cfg(test)]
 mod testing;
 pub mod time;

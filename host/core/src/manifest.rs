@@ -16,9 +16,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use self::schema::Schema;
-use crate::ports::GrantFault;
 use crate::schedule::{Schedule, ScheduleText, Zone};
-use crate::spec::{Grants, HostPattern, Limit, check_dir_name, check_grant_name, check_secret_name};
+use crate::spec::{GrantFault, Grants, HostPattern, Limit, check_dir_name, check_grant_name, check_secret_name};
 use crate::told::told;
 
 /// The custom section that has a plugin's manifest.

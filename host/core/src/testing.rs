@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::alarm::MAX_SLEEP;
 use crate::log::{LogChunk, Stream};
 use crate::manifest::About;
 use crate::outcome::{Outcome, RunId, RunKey, RunRecord, RunReport, TaskId};
@@ -18,6 +17,7 @@ use crate::patch::{Patch, Patches};
 use crate::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
 use crate::ports::*;
 use crate::spec::{Grants, TaskSpec};
+use crate::system_clock::MAX_SLEEP;
 use crate::time::{Time, parse_duration};
 
 pub(crate) const START: Time = Time(1_700_000_000_000_000_000);

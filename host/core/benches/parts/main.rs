@@ -6,7 +6,7 @@ mod testing;
 mod worker;
 
 /// `testing` looks for it here; the core keeps it to itself.
-mod alarm {
+mod system_clock {
     pub(crate) const MAX_SLEEP: std::time::Duration = std::time::Duration::from_secs(1);
 }
 

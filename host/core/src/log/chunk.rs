@@ -3,10 +3,13 @@
 //!
 //! The stream has the two lowest bits of its byte, the level, which only lines of `wasi:logging` have, those from the fourth up.
 
-use super::{CHUNK_BYTES, LEVELS, Level, LogLine, Stream};
+use super::line::{LEVELS, Level, LogLine, Stream};
 use crate::number::{put_number, take_number};
 use crate::outcome::TaskId;
 use crate::time::Time;
+
+/// How large a chunk grows before it is sealed, in bytes.
+pub(super) const CHUNK_BYTES: usize = 16 * 1024;
 
 const STREAM: u8 = 0b11;
 const TRUNCATED: u8 = 0b100;

@@ -414,6 +414,15 @@ impl From<HostPattern> for String {
     }
 }
 
+/// A grant that the host can't give.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct GrantFault {
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

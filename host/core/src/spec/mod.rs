@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::grants::{
-    DirGrant, GrantError, Grants, GrantsText, HostMatch, HostPattern, MAX_DIR_BYTES, MAX_GRANT_NAME_BYTES,
+    DirGrant, GrantError, GrantFault, Grants, GrantsText, HostMatch, HostPattern, MAX_DIR_BYTES, MAX_GRANT_NAME_BYTES,
     MAX_GRANTED_TEXT_BYTES, MAX_GRANTS_OF_A_KIND, check_dir_name, check_grant_name, check_secret_name,
 };
 pub use self::limits::{Ceilings, LIMITS, Limit, LimitError, LimitRule, Limits};

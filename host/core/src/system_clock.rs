@@ -1,4 +1,4 @@
-//! Waiting for a time on the wall clock, to the microsecond.
+//! The system's wall clock, and waiting for a time on it, to the microsecond.
 //!
 //! tokio's timer keeps milliseconds, rounded up, and stands still while the machine is suspended. So a worker waits by a timer of
 //! the kernel's (`timerfd_create(2)`), which is told the time itself and not how long it is until then: it wakes as well when the clock is
@@ -14,11 +14,28 @@ use rustix::time::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-use crate::ports::{Alarm, Clock, SystemClock};
+use crate::ports::clock::{Alarm, Clock};
 use crate::time::Time;
 
 /// How long is waited at most without such a timer, since the clock may be set meanwhile.
 pub(crate) const MAX_SLEEP: Duration = Duration::from_secs(1);
+
+/// The system's wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    type Alarm = SystemAlarm;
+
+    fn alarm(&self) -> SystemAlarm {
+        SystemAlarm::new()
+    }
+
+    fn now(&self) -> Time {
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Time::default().saturating_add(since_epoch)
+    }
+}
 
 /// The system's alarm.
 #[derive(Debug)]
