@@ -104,7 +104,7 @@ pub(crate) struct NewArgs {
     #[arg(allow_hyphen_values = true)]
     pub(crate) name: String,
     /// What it is written in
-    #[arg(long, value_enum, value_name = "LANGUAGE")]
+    #[arg(long, value_enum, value_name = "LANGUAGE", ignore_case = true)]
     pub(crate) lang: Language,
     /// Where its folder is made [default: here]
     #[arg(long, value_name = "DIR")]

@@ -45,7 +45,7 @@ pub fn main_impl() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Run(args) => offline::run::run(*args),
         Command::Inspect(args) => offline::inspect::inspect(&args),
-        Command::New(args) => offline::new::new(&args).map(|()| ExitCode::SUCCESS),
+        Command::New(args) => offline::new::new(&args),
         Command::Pack(args) => offline::pack::pack(&args),
         Command::Compile { order } => Ok(taskhost_engine::compile_in_child(order)),
     };

@@ -59,17 +59,17 @@ const FALLBACK_NAME: &str = "run";
 /// Arguments that do not go together, or say nothing that can be done.
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
-struct Misuse {
+pub(super) struct Misuse {
     message: String,
     hint: &'static str,
 }
 
 impl Misuse {
-    fn new(message: impl ToString, hint: &'static str) -> Self {
+    pub(super) fn new(message: impl ToString, hint: &'static str) -> Self {
         Self { message: message.to_string(), hint }
     }
 
-    fn tell(error: &anyhow::Error) -> ExitCode {
+    pub(super) fn tell(error: &anyhow::Error) -> ExitCode {
         eprintln!("taskhost: {}", printable(&format!("{error:#}")));
         if let Some(Self { hint, .. }) = error.downcast_ref::<Self>() {
             eprintln!("hint: {hint}");

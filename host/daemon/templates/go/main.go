@@ -1,28 +1,31 @@
-// A taskhost plugin in Go: a program that is run at each tick. It greets whom its first argument says.
+// A taskhost plugin in Go: a program that is run at each tick. It greets whom the variable NAME says.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 )
 
 func main() {
-	if err := greet(os.Args[1:]); err != nil {
+	name, ok := os.LookupEnv("NAME")
+	if !ok {
+		name = "world"
+	}
+	greeting, err := greet(name, time.Now())
+	if err != nil {
 		// An exit code other than 0 is a failure, and what is printed is the task's log.
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	fmt.Println(greeting)
 }
 
-func greet(args []string) error {
-	if len(args) > 1 {
-		return fmt.Errorf("greets one, and got %d names", len(args))
+func greet(name string, now time.Time) (string, error) {
+	if strings.TrimSpace(name) == "" {
+		return "", errors.New("NAME is empty: nobody to greet")
 	}
-	name := "world"
-	if len(args) == 1 {
-		name = args[0]
-	}
-	fmt.Printf("hello %s, it is %s\n", name, time.Now().UTC().Format(time.RFC3339))
-	return nil
+	return fmt.Sprintf("hello %s, it is %s", name, now.UTC().Format(time.RFC3339)), nil
 }

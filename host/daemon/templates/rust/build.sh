@@ -26,4 +26,10 @@ else
     exit 1
 fi
 cp "target/$target/release/{{snake}}.wasm" "{{name}}.wasm"
-echo "built {{name}}.wasm"
+
+# What plugin.toml says goes into it.
+if command -v taskhost >/dev/null; then
+    taskhost pack "{{name}}.wasm"
+else
+    echo "built {{name}}.wasm; without a taskhost on PATH, it does not say of itself what plugin.toml has" >&2
+fi

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Builds {{name}}.wasm, runs a year of it in virtual time, and checks what it did (test_plugin.py).
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+./build.sh
+mkdir -p build
+taskhost run "{{name}}.wasm" --config name=Ada --kv --cron '0 6 * * *' --ticks 365 --virtual-time --start 2030-01-01T00:00:00Z \
+    --record build/record.json &>build/run.log || { tail build/run.log >&2; exit 1; }
+RECORD=build/record.json .venv/bin/python test_plugin.py
