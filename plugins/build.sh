@@ -8,7 +8,8 @@
 #
 # Rust: the wasm32-wasip2 target (`rustup target add wasm32-wasip2`), or, where a toolchain has none, Debian's
 # `rustc-web cargo-web rust-web-src`, which build the standard library from source. C: a clang with a wasm back end, lld
-# and wasi-libc (Debian: `clang lld wasi-libc`); set CLANG and WASI_SYSROOT to use others.
+# and wasi-libc (Debian: `clang lld wasi-libc`); set CLANG and WASI_SYSROOT to use others. AssemblyScript: Node.js 20 or newer with
+# npm.
 set -euo pipefail
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -26,9 +27,10 @@ rust_plugins=(
     "tests/guests/keeper tests/guests/keeper/keeper.wasm"
 )
 # What is built by a script of its own, which takes the file to write: script, where the finished plugin stands.
-c_plugins=(
+scripted_plugins=(
     "examples/c-plugin/build.sh examples/c-plugin/moon.wasm"
     "examples/preview1-command/build.sh examples/preview1-command/expiry.wasm"
+    "examples/assemblyscript-sun/build.sh examples/assemblyscript-sun/sun.wasm"
 )
 # How each is run, for one tick, to see what it does: the plugin, then its arguments.
 behaviours=(
@@ -45,6 +47,9 @@ behaviours=(
     "examples/preview1-command/expiry.wasm"
     "examples/preview1-command/expiry.wasm 2999-12-31 the contract"
     "examples/preview1-command/expiry.wasm 1999-12-31 the millennium"
+    "examples/assemblyscript-sun/sun.wasm"
+    "examples/assemblyscript-sun/sun.wasm 51.48 0 2026-06-21"
+    "examples/assemblyscript-sun/sun.wasm 78.2 15.6 2026-12-21"
     "tests/guests/probe/probe.wasm"
     "tests/guests/probe/probe.wasm summary all is well"
     "tests/guests/probe/probe.wasm fail no disk"
@@ -152,7 +157,7 @@ build_all() {
             build_rust "$folder" "$plugin"
         fi
     done
-    for entry in "${c_plugins[@]}"; do
+    for entry in "${scripted_plugins[@]}"; do
         read -r script plugin <<<"$entry"
         if [[ $plugin == *"$only"* ]]; then
             announce "$plugin"
@@ -177,7 +182,7 @@ announce() {
 # Compares everything with $1 in its path: what was committed with what was built under $into.
 compare_all() {
     local only=$1 differ=false plugin arguments
-    for entry in "${rust_plugins[@]}" "${c_plugins[@]}"; do
+    for entry in "${rust_plugins[@]}" "${scripted_plugins[@]}"; do
         plugin=${entry##* }
         if [[ $plugin == *"$only"* ]] && ! compare "contract of $plugin" contract "$plugin"; then
             differ=true
