@@ -44,7 +44,7 @@ pub struct Inspection {
     pub size_bytes: u64,
     /// How it would be run; `None` if nothing in it could be.
     pub kind: Option<PluginKind>,
-    /// Every import by its full name, sorted.
+    /// Every import by its full name, sorted, and each once.
     pub imports: Vec<String>,
     /// Every export by its full name, sorted.
     pub exports: Vec<String>,
@@ -316,6 +316,8 @@ impl Surface {
             Encoding::Component => self.imports.iter().map(|(name, _)| name.clone()).collect(),
         };
         names.sort();
+        // A module may name a function twice.
+        names.dedup();
         names
     }
 

@@ -99,10 +99,10 @@ fn table(found: &Inspection) -> String {
     rows.list("imports", &found.imports);
     rows.list("exports", &found.exports);
     let may_use: Vec<_> =
-        may_use(&found.imports).into_iter().map(|(flags, what)| format!("{flags:<18} {what}")).collect();
+        may_use(&found.imports).into_iter().map(|(flags, what)| format!("{flags:<18}  {what}")).collect();
     if !may_use.is_empty() {
         rows.list("may use", &may_use);
-        rows.more("(toolchains import more than a program uses; only what is granted works)");
+        rows.more("(toolchains import more than is used; only what is granted works)");
     }
     if let Some(manifest) = manifest {
         rows.manifest(manifest);
@@ -126,13 +126,7 @@ struct Rows(String);
 impl Rows {
     /// A row, on several lines if it is long; none if there is nothing to tell.
     fn push(&mut self, title: &str, value: &str) {
-        if value.is_empty() {
-            return;
-        }
-        for (at, line) in wrapped(&printable(value), LINE_COLUMNS - TITLE_COLUMNS - 1).iter().enumerate() {
-            let title = if at == 0 { title } else { "" };
-            self.0.push_str(&format!("{title:<TITLE_COLUMNS$} {line}\n"));
-        }
+        self.row(title, value, "");
     }
 
     /// What stands below the row before.
@@ -140,13 +134,24 @@ impl Rows {
         self.push("", value);
     }
 
-    /// One line for each, the first with the title.
+    /// One line for each, the first with the title. What needs more than one is set in, so that it is not taken for the next value.
     fn list(&mut self, title: &str, values: &[String]) {
         if values.is_empty() {
             self.push(title, "none");
         }
         for (at, value) in values.iter().enumerate() {
-            self.push(if at == 0 { title } else { "" }, value);
+            self.row(if at == 0 { title } else { "" }, value, "  ");
+        }
+    }
+
+    fn row(&mut self, title: &str, value: &str, indent: &str) {
+        if value.is_empty() {
+            return;
+        }
+        let columns = LINE_COLUMNS - TITLE_COLUMNS - 1 - indent.len();
+        for (at, line) in wrapped(&printable(value), columns).iter().enumerate() {
+            let (title, indent) = if at == 0 { (title, "") } else { ("", indent) };
+            self.0.push_str(&format!("{title:<TITLE_COLUMNS$} {indent}{line}\n"));
         }
     }
 
@@ -339,6 +344,26 @@ mod tests {
         assert!(taskhost_engine::inspect(&wasm).problems.is_empty(), "it looks like a plugin");
         let problem = refusal(wasm, CompilerConfig::here()).expect("an engine").expect("it is refused");
         assert!(problem.to_string().contains("run"), "{problem:?}");
+    }
+
+    #[test]
+    fn a_long_value_of_a_list_goes_on_where_it_is_not_taken_for_the_next_one() {
+        let mut rows = Rows::default();
+        let long = "--allow-host status.example.com:443  the page that tells whether all of our services are well";
+        rows.list("needs", &[long.to_owned(), "--kv".to_owned()]);
+        assert_eq!(
+            rows.0,
+            "needs     --allow-host status.example.com:443  the page that tells whether all\n            of our services are well\n          \
+             --kv\n"
+        );
+    }
+
+    #[test]
+    fn an_import_that_is_named_twice_is_listed_once() {
+        let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
+        let wasm = format!(r#"(module {import} {import} (memory (export "memory") 1) (func (export "_start")))"#);
+        let found = taskhost_engine::inspect(&wasm.into());
+        assert_eq!((found.imports, found.problems), (vec!["wasi_snapshot_preview1.proc_exit".to_owned()], vec![]));
     }
 
     #[test]
