@@ -11,6 +11,8 @@ flags=(
     --target=wasm32-wasi -mexec-model=reactor
     -std=c17 -Wall -Wextra -Os
     -Wl,--strip-debug
+    # Some compilers would have one of 16 MiB.
+    -Wl,-z,stack-size=262144
 )
 sources=(plugin.c bindings/plugin.c bindings/plugin_component_type.o)
 # Without floating point in printf, nothing of the compiler's runtime library is needed, so it need not be installed.
