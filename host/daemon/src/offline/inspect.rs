@@ -362,7 +362,7 @@ mod tests {
     fn an_import_that_is_named_twice_is_listed_once() {
         let import = r#"(import "wasi_snapshot_preview1" "proc_exit" (func (param i32)))"#;
         let wasm = format!(r#"(module {import} {import} (memory (export "memory") 1) (func (export "_start")))"#);
-        let found = taskhost_engine::inspect(&wasm.into());
+        let found = taskhost_engine::inspect(&Bytes::from(wasm));
         assert_eq!((found.imports, found.problems), (vec!["wasi_snapshot_preview1.proc_exit".to_owned()], vec![]));
     }
 
