@@ -258,6 +258,7 @@ fn tell(args: &NewArgs, folder: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::offline::pack::read_about;
 
     fn args(name: &str, lang: Language, dir: &Path) -> NewArgs {
         NewArgs { name: name.to_owned(), lang, dir: Some(dir.to_owned()) }
@@ -312,8 +313,10 @@ mod tests {
                 assert!(files.iter().any(|there| there == file), "{lang:?} has no {file}: {files:?}");
             }
             assert!(fs::read_to_string(made.join("README.md")).expect("a README").contains(&name));
-            let about: toml::Table = fs::read_to_string(made.join("plugin.toml")).expect("text").parse().expect("TOML");
-            assert_eq!(about["name"].as_str(), Some(&*name));
+            let about = read_about(&made.join("plugin.toml")).expect("a file").expect("what pack takes");
+            assert_eq!(about.name, Some(name));
+            assert!(about.version.is_some() && about.description.is_some() && about.licenses.is_some());
+            assert!(about.manifest.expect("a manifest").schedule.is_some());
             let template = lang.template();
             assert_eq!(files.iter().any(|file| file == "wit/world.wit"), template.brings == Brings::Contract);
             assert_eq!(template.tools.is_empty(), template.hint.is_empty());

@@ -106,7 +106,7 @@ fn refuse(problems: &[Problem]) -> ExitCode {
 }
 
 /// What a file says of a plugin, or what is wrong with it.
-fn read_about(path: &Path) -> anyhow::Result<Result<About, Problem>> {
+pub(super) fn read_about(path: &Path) -> anyhow::Result<Result<About, Problem>> {
     let file = match parse(path, &read_text(path)?) {
         Ok(file) => file,
         Err(problem) => return Ok(Err(problem)),
