@@ -34,6 +34,7 @@ choose_compiler() {
     "$python" -c 'import venv, ensurepip' 2>/dev/null || give_up "no clang that builds for wasm"
     # Exactly what requirements.txt says, and only once.
     if ! [[ .venv/installed -nt requirements.txt ]]; then
+        echo "installing the compiler of Zig into .venv, 400 MB" >&2
         "$python" -m venv --clear .venv
         .venv/bin/pip install --quiet --disable-pip-version-check --requirement requirements.txt
         touch .venv/installed
