@@ -6,9 +6,10 @@ the links between them stay true; a link to a file that is no page leads to a co
     <!-- book: command-line PROGRAM -->         every verb with its help
     <!-- book: methods -->                      the methods and types of the wire
     <!-- book: file PATH LANGUAGE -->           a file, as a block of code
+    <!-- book: new NAME LANGUAGE FILE -->       a file as `taskhost new NAME --lang LANGUAGE` makes it
     <!-- book: section PAGE#ANCHOR -->          a section of another page
 
-is put in its place; the first two come from the programs in the folder PROGRAMS. And
+is put in its place; what comes from programs comes from those in the folder PROGRAMS. And
 
     <!-- book: quotes all of PATH -->
 
@@ -21,6 +22,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import reference
 from pages import LINK, ROOT, SUMMARY, Block, Wrong, blocks, chapters, main, split
@@ -69,6 +71,8 @@ class Book:
                     lines.append(reference.Rpc(reference.discover(self.programs)).page())
                 case ["file", path, language]:
                     lines += [f"```{language}", (ROOT / path).read_text().rstrip(), "```"]
+                case ["new", name, language, file]:
+                    lines += [f"```{language}", self.made(name, language, file).rstrip(), "```"]
                 case ["section", target]:
                     source, anchor = target.split("#")
                     section = section_of((ROOT / source).read_text(), anchor)
@@ -78,6 +82,12 @@ class Book:
                 case _:
                     raise Wrong(f"{page}: a directive that is not known: {line}")
         return "\n".join(lines) + "\n"
+
+    def made(self, name: str, language: str, file: str) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["new", name, "--lang", language, "--dir", folder]
+            subprocess.run([self.programs / "taskhost", *words], stdout=subprocess.DEVNULL, check=True)
+            return (pathlib.Path(folder) / name / file).read_text()
 
     def rebased(self, text: str, source: pathlib.PurePosixPath, page: pathlib.PurePosixPath) -> str:
         """Text of one page as a part of another."""
