@@ -153,7 +153,7 @@ def each_link(text: str, change) -> str:
     for part in split(text):
         if isinstance(part, Block):
             flush()
-            out += [f"```{part.language}", *part.lines, "```"]
+            out += [f"{part.indent}```{part.language}", *part.lines, f"{part.indent}```"]
         else:
             prose.append(part)
     flush()

@@ -4,7 +4,7 @@ Each page has a folder and a host of its own, and one shell for all of its block
 
 - a block `sh` is run as it stands, and each command of it must succeed;
 - of a block `console`, what stands after `$ ` is run. Output is not compared, but where the page shows an `error:` the command
-  must fail, and one that ends with `^C` is stopped when it has written as many lines as the page shows;
+  must fail, and one that ends with `^C` is interrupted when it has written as many lines as the page shows;
 - a block `python` is run by python3.
 
 127.0.0.1:3333 becomes the address of the page's host. What can't be told from the pages stands in commands.toml: what is there
@@ -49,6 +49,21 @@ must_fail() {
         echo "it succeeds, and the page shows an error" >&2
         return 1
     fi
+}
+# Ctrl-C when so many lines were written; what was written until then is in the file $SHOWN.
+interrupt_after() {
+    local lines=$1
+    shift
+    : >"$SHOWN"
+    env --default-signal=INT "$@" >"$SHOWN" 2>&1 &
+    local command=$!
+    until (($(wc -l <"$SHOWN") >= lines)); do
+        kill -0 $command
+        sleep 0.05
+    done
+    kill -INT $command
+    wait $command || true
+    cat "$SHOWN"
 }
 await_host() {
     until taskctl host >/dev/null 2>&1; do
@@ -141,17 +156,12 @@ def script_of(block: Block) -> str:
         if OWN_HOST.match(command):
             lines += [command, "await_host"]
         elif output and output[-1] == "^C":
-            # It dies of writing on.
-            lines.append(f"{{ {strip_comment(command)} || true; }} | head -n {len(output) - 1}")
+            lines.append(f"interrupt_after {len(output) - 1} {command}")
         elif any(line.startswith("error:") for line in output):
             lines.append(f"must_fail {command}")
         else:
             lines.append(command)
     return "\n".join(lines)
-
-
-def strip_comment(command: str) -> str:
-    return re.sub(r"\s#\s.*$", "", command)
 
 
 def run_page(page: str, scripts: list[str], text: str, programs: pathlib.Path) -> None:
@@ -166,6 +176,7 @@ def run_page(page: str, scripts: list[str], text: str, programs: pathlib.Path) -
             "LANG": "C.UTF-8",
             "REPO": str(ROOT),
             "BLOCKS": str(home / "blocks"),
+            "SHOWN": str(home / "shown"),
             "XDG_DATA_HOME": str(home / "share"),
             "XDG_CONFIG_HOME": str(home / "config"),
             "XDG_RUNTIME_DIR": str(home / "run"),

@@ -22,8 +22,9 @@ class Block:
 
     language: str
     lines: list[str]
-    # Where its fence stands, from 1.
+    # Where its fence stands, from 1, and how far it is set in, as its lines are.
     line: int
+    indent: str
 
 
 def chapters() -> list[pathlib.PurePosixPath]:
@@ -54,7 +55,7 @@ def split(text: str) -> list[str | Block]:
             else:
                 block.lines.append(line)
         elif fence:
-            block, closing = Block(fence[3], [], number), fence[2]
+            block, closing = Block(fence[3], [], number, fence[1]), fence[2]
         else:
             parts.append(line)
     if block is not None:
