@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 
 use serde_json::{Value, json};
+use taskhost_testkit::{Answer, Data, Fixture, Outcome, Record, Trial};
 
 use crate::support::{Followed, Ran, TestEnv, guest, probe};
 
@@ -183,6 +184,221 @@ fn a_record_has_the_requests_that_were_made() {
         json!({ "method": "GET", "url": "http://example.com/", "status": null, "error": "HTTP request denied" });
     let answered = json!({ "method": "GET", "url": url, "status": 404 });
     assert_eq!(record(&env)["ticks"][0]["http"], json!([answered, denied]));
+}
+
+const FIXTURE: &str = r#"{
+    "format": 1,
+    "kv": { "default": { "days": "41", "raw": { "base64": "/wA=" } } },
+    "http": [
+        { "method": "GET", "url": "https://example.org/feed", "status": 200, "headers": { "etag": "\"1\"" }, "body": "news" },
+        { "method": "GET", "url": "https://example.org/feed", "status": 304 },
+        { "url": "https://example.org/feed", "status": 500, "body": { "base64": "b3V0" } }
+    ]
+}"#;
+
+#[test]
+fn a_fixture_stands_for_the_network_and_grants_nothing() {
+    let env = TestEnv::new();
+    env.write("fixture.json", FIXTURE);
+    let feed = "https://example.org/feed";
+    let options = ["--fixture", "fixture.json", "--record", "record.json"];
+    let http = concat!(env!("CARGO_MANIFEST_DIR"), "/plugins/http/http.wasm");
+    let ask = |flags: &[&str], args: &[&str]| {
+        let ran = env.run_taskhost(&[&["run", http][..], &options, flags, &["--"], args].concat());
+        (ran, record(&env))
+    };
+    let days = ["--allow-host", "example.org:443", "--every", "1d", "--virtual-time", "--ticks", "5"];
+    let (ran, recorded) = ask(&[&days[..], &["--keep-going"]].concat(), &["--expect", "200,304", "--print", feed]);
+    assert_eq!(ran.fails_with(1).says(&["got 500"]).stdout, "news\nout\nout\nout\n");
+    let ticks = recorded["ticks"].as_array().expect("ticks");
+    let statuses: Vec<_> = ticks.iter().map(|tick| tick["http"][0]["status"].as_u64()).collect();
+    assert_eq!(statuses, [200, 304, 500, 500, 500].map(Some));
+    assert_eq!(ticks[2]["detail"], "got 500, expected 200,304: out");
+    // Without `--keep-going` the first failure is the last tick.
+    let (ran, recorded) = ask(&days, &[feed]);
+    ran.fails_with(1).says(&["got 304"]);
+    assert_eq!(recorded["ticks"].as_array().map(Vec::len), Some(2));
+
+    let (ran, recorded) = ask(&[], &[feed]);
+    ran.fails_with(1).says(&["denied: connecting to example.org:443; allow it with --allow-host example.org:443"]);
+    assert_eq!(recorded["ticks"][0]["http"][0]["error"], "HTTP request denied");
+    let (ran, recorded) = ask(&["--allow-host", "127.0.0.1:9"], &["http://127.0.0.1:9/"]);
+    ran.fails_with(1).says(&["no answer: `GET http://127.0.0.1:9/`"]);
+    assert_eq!(recorded["ticks"][0]["http"][0]["status"], Value::Null);
+
+    let counts = ["--", "open", "default", ";", "increment", "days", "1"];
+    run(&env, "keeper/keeper.wasm", &[&options[..], &["--kv"], &counts].concat()).ok();
+    assert_eq!(record(&env)["kv"], json!({ "default": { "days": "42", "raw": { "base64": "/wA=" } } }));
+    run(&env, "keeper/keeper.wasm", &[&options[..], &counts].concat()).says(&["allow it with --kv"]);
+}
+
+#[test]
+fn what_is_no_fixture_is_told_with_its_place_before_anything_runs() {
+    let env = TestEnv::new();
+    let told = |json: &str| {
+        env.write("fixture.json", json);
+        run(&env, "command.wat", &["--fixture", "fixture.json"]).fails_with(2)
+    };
+    for (json, place) in [
+        ("{", "fixture.json: EOF while parsing an object at line 1 column 1"),
+        (r#"{"format": 2}"#, "fixture.json: `format` is 2, and only 1 is known here"),
+        (r#"{"format": 1, "keys": {}}"#, "fixture.json: unknown field `keys`"),
+        (
+            r#"{"format": 1, "http": [{"url": "http://a/"}, {"url": "a"}]}"#,
+            "fixture.json: `http[1].url` is `a`: it is no URL",
+        ),
+        (r#"{"format": 1, "kv": {"mine": {}}}"#, "fixture.json: `kv.mine`: a task has one bucket, `default`"),
+    ] {
+        let ran = told(json).says(&[place, "hint: docs/testing.md tells what stands in a fixture"]);
+        assert_eq!(ran.stdout, "", "nothing ran");
+    }
+    run(&env, "command.wat", &["--fixture", "no-such.json"]).fails_with(1).says(&["failed to read no-such.json"]);
+}
+
+/// But for how long things took.
+fn timeless(mut record: Record) -> Record {
+    for tick in &mut record.ticks {
+        tick.took_ms = 0;
+        for line in &mut tick.lines {
+            assert!(line.time >= tick.tick.due, "{line:?}");
+            line.time = tick.tick.due;
+        }
+    }
+    record
+}
+
+#[test]
+fn a_record_is_what_the_test_kit_has_of_the_same_trial() {
+    let env = TestEnv::new();
+    env.write("fixture.json", FIXTURE);
+    env.write("plugin.toml", "name = \"feed-keeper\"\nversion = \"1.2.0\"\n");
+    let bytes = std::fs::read(guest("keeper/keeper.wasm")).expect("the guest is committed");
+    let file = env.write("feed.wasm", bytes);
+    env.run_taskhost(&["pack", "feed.wasm"]).ok();
+    let steps =
+        "open default ; increment days 1 ; set raw x ; get none ; log warn count done ; print two ; fail not today";
+    let steps: Vec<&str> = steps.split(' ').collect();
+    let flags =
+        "run feed.wasm --kv --cron @hourly --zone Asia/Tokyo --virtual-time --ticks 3 --keep-going --config a=b";
+    let files = ["--fixture", "fixture.json", "--record", "record.json"];
+    let flags = flags.split(' ').chain(files).chain(["--start", NEW_YEAR, "--"]).chain(steps.iter().copied());
+    env.run_taskhost(&flags.collect::<Vec<_>>()).fails_with(1);
+    let written = Record::of_file(env.path("record.json")).expect("a record");
+
+    let kit = Trial::of_file(&file)
+        .expect("a file")
+        .cron_in("@hourly", "Asia/Tokyo")
+        .starting_at(NEW_YEAR)
+        .keep_going()
+        .config("a", "b")
+        .kv([("days", "41".into()), ("raw", Data::from(vec![0xff, 0]))])
+        .args(steps);
+    let record = kit.run(3).expect("it can be tried");
+    assert_eq!((record.plugin.name.as_deref(), record.plugin.version.as_deref()), (Some("feed-keeper"), Some("1.2.0")));
+    assert_eq!((record.value("days"), record.outcomes()), (Some(&"44".into()), vec![Outcome::Error; 3]));
+    assert_eq!(timeless(written), timeless(record.clone()));
+    // The file is the same letter for letter, but for times.
+    let mut json = Vec::new();
+    record.write_to(&mut json).expect("written");
+    let members = |text: &str| {
+        text.lines()
+            .filter(|line| !line.contains("\"time\"") && !line.contains("took_ms"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let written = std::fs::read_to_string(env.path("record.json")).expect("it is there");
+    assert_eq!(members(&written), members(std::str::from_utf8(&json).expect("UTF-8")));
+
+    // And so are answers and requests.
+    let feed = "https://example.org/feed";
+    let reach = guest("reach/reach.wasm");
+    let steps = ["get", feed, "get", "http://example.org/", "post", feed, "x"];
+    let options = [
+        "--allow-host",
+        "example.org:443",
+        "--fixture",
+        "fixture.json",
+        "--record",
+        "record.json",
+        "--virtual-time",
+        "--start",
+        NEW_YEAR,
+    ];
+    run(&env, "reach/reach.wasm", &[&options[..], &["--"], &steps].concat()).ok();
+    let kit = Trial::of_file(reach).expect("a file").starting_at(NEW_YEAR).allow_host("example.org:443").args(steps);
+    let fixture = Fixture::of_file(env.path("fixture.json")).expect("a fixture");
+    let record = kit.clone().fixture(fixture).run(1).expect("it can be tried");
+    let in_file = |record: Record| timeless(record).ticks[0].http.clone();
+    assert_eq!(in_file(Record::of_file(env.path("record.json")).expect("a record")), in_file(record.clone()));
+    assert_eq!(record.ticks[0].http.iter().map(|request| request.status).collect::<Vec<_>>(), [Some(200), None, None]);
+    let own = kit.answer(Answer::get(feed).body("news")).run(1).expect("it can be tried");
+    assert_eq!(in_file(own), in_file(record));
+}
+
+#[test]
+fn a_plugin_that_lacks_what_its_manifest_requires_is_not_run() {
+    let env = TestEnv::new();
+    env.write("plugin.toml", MANIFEST);
+    env.write("check.wasm", std::fs::read(guest("keeper/keeper.wasm")).expect("the guest is committed"));
+    env.run_taskhost(&["pack", "check.wasm"]).ok();
+    let with =
+        |options: &[&str]| env.run_taskhost(&[&["run", "check.wasm"], options, &["--", "print", "it ran"]].concat());
+    let mut told = String::new();
+    for options in
+        [&[][..], &["--kv"], &["--kv", "--config", "team=x"], &["--kv", "--config", "team=night", "--config", "x=y"]]
+    {
+        let ran = with(options).fails_with(2);
+        assert_eq!(ran.stdout, "", "nothing ran");
+        told.push_str(&format!("$ taskhost run check.wasm {}\n{}\n", options.join(" "), ran.stderr));
+    }
+    insta::assert_snapshot!("run-against-the-manifest", told);
+    assert_eq!(with(&["--kv", "--config", "team=night"]).ok().stdout, "it ran\n");
+}
+
+const MANIFEST: &str = r#"
+name = "check"
+
+[config]
+type = "object"
+required = ["team"]
+additionalProperties = false
+
+[config.properties.team]
+type = "string"
+minLength = 2
+
+[[grants.required]]
+kind = "kv"
+why = "to remember what was"
+"#;
+
+#[test]
+fn a_second_run_finds_the_plugin_compiled_and_a_folder_that_others_can_write_is_not_used() {
+    use std::os::unix::fs::PermissionsExt;
+    let env = TestEnv::new();
+    let kept = env.path("home/.cache/taskhost/plugins");
+    let artefacts = || {
+        let files = std::fs::read_dir(&kept).expect("it is made").flatten();
+        files.filter(|file| file.path().extension().is_some_and(|extension| extension == "cwasm")).collect::<Vec<_>>()
+    };
+    let written = || artefacts()[0].metadata().and_then(|file| file.modified()).expect("a time");
+    run(&env, "command.wat", &[]).ok();
+    assert_eq!((artefacts().len(), kept.metadata().expect("it is made").permissions().mode() & 0o777), (1, 0o700));
+    let first = written();
+    assert_eq!(run(&env, "command.wat", &[]).ok().stdout, "hello from a command\n");
+    assert_eq!((artefacts().len(), written()), (1, first));
+    // One that is damaged is compiled again.
+    std::fs::write(artefacts()[0].path(), "damaged").expect("it is ours");
+    run(&env, "command.wat", &[]).ok();
+    assert!(artefacts()[0].metadata().expect("it is there").len() > 100);
+
+    std::fs::set_permissions(env.path("home/.cache"), std::fs::Permissions::from_mode(0o777)).expect("it is ours");
+    assert_eq!(run(&env, "exit.wat", &[]).ok().stderr, "");
+    assert_eq!(artefacts().len(), 1);
+    // Nor is a home needed.
+    let file = guest("exit.wat");
+    let nowhere = env.taskhost(&["run", file.to_str().expect("a path of UTF-8")]).env("HOME", "/dev/null").output();
+    assert!(nowhere.expect("it runs").status.success());
 }
 
 #[test]

@@ -375,7 +375,8 @@ impl Manifest {
         let hint = match (missing.is_empty(), wrong.is_empty()) {
             (false, true) => format!("add {flags}"),
             (false, false) => format!("add {flags}, and change the settings with --config"),
-            _ => "change them with --config; `taskctl plugin show` tells what the plugin takes".to_owned(),
+            _ => "change them with --config; `taskctl plugin show` or `taskhost inspect` tells what the plugin takes"
+                .to_owned(),
         };
         Err(GrantFault { message, hint: told(hint, MAX_HINT_CHARS) })
     }

@@ -115,7 +115,7 @@ pub(crate) struct NewArgs {
 pub(crate) struct RunArgs {
     /// The plugin
     pub(crate) file: PathBuf,
-    /// How many ticks to hand it; ends at the first that does not succeed
+    /// How many ticks to hand it; the first that does not succeed is the last
     #[arg(long, value_name = "N", default_value_t = 1, allow_hyphen_values = true)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) ticks: u32,
@@ -137,6 +137,13 @@ pub(crate) struct RunArgs {
     /// With --virtual-time: when it begins, in RFC 3339 [default: now]
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub(crate) start: Option<String>,
+    /// Give it the keys and values, and the answers to HTTP requests in place
+    /// of the network, that stand in this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) fixture: Option<PathBuf>,
+    /// Go on after a tick that does not succeed; the exit code is the last one's
+    #[arg(long)]
+    pub(crate) keep_going: bool,
     /// Write what it did to this file, as one JSON document
     #[arg(long, value_name = "FILE")]
     pub(crate) record: Option<PathBuf>,

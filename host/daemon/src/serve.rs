@@ -131,6 +131,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>, own_addresses: Vec<Sock
         wasi_0_3: config.wasi_0_3,
         virtual_time: None,
         requests: None,
+        answers: None,
     })
     .map_err(failed_to)?;
     let supervisor = SupervisorConfig {

@@ -60,6 +60,7 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
         wasi_0_3: true,
         virtual_time: None,
         requests: None,
+        answers: None,
     });
     let config = SupervisorConfig {
         workers: 1,

@@ -68,6 +68,7 @@ fn attempt() -> Box<dyn FnMut()> {
         wasi_0_3: false,
         virtual_time: None,
         requests: None,
+        answers: None,
     })
     .expect("an engine");
     let name = TaskName::new("disk-usage").expect("a name");

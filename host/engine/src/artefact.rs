@@ -3,14 +3,15 @@
 //! An artefact is machine code: loading bytes that this host did not write would run them. So each file ends in a keyed hash over its
 //! content and its name, whose key only the daemon's user can read, and a process checks it before it loads the file first. The name has the plugin's sha256
 //! and everything that compiling depends on (wasmtime's version and settings), so an upgrade compiles again. A file that fails the check is
-//! deleted and compiled again, and so is one that goes away later.
+//! deleted and compiled again, and so is one that goes away later. Processes may share a cache.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::fs::{self, DirBuilder, DirEntry, File, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256 as Sha256Hasher};
 use taskhost_core::plugin::Sha256;
@@ -19,6 +20,9 @@ use wasmtime::{Engine, Module, Precompiled};
 
 use crate::error::EngineError;
 use crate::pool::Kind;
+
+/// A file that is not whole after this was left by a crash, and is not another process's that writes it now.
+const WRITTEN_AFTER: Duration = Duration::from_secs(3600);
 
 /// Raised when the form of the files changes.
 const FORMAT: u32 = 1;
@@ -153,9 +157,7 @@ impl Cache {
     pub(crate) fn remove(&self, plugin: Sha256) {
         for engine in [Kind::Plain, Kind::Concurrent] {
             let path = self.path(plugin, engine);
-            if let Err(error) = fs::remove_file(&path)
-                && error.kind() != io::ErrorKind::NotFound
-            {
+            if let Err(error) = remove(&path) {
                 tracing::warn!("failed to delete the artefact {}: {error}", path.display());
             }
         }
@@ -185,12 +187,23 @@ impl Cache {
             let name = entry.file_name();
             let name = name.to_string_lossy();
             let stale = name.ends_with(EXTENSION) && !name.ends_with(&ours);
-            if (stale || name.starts_with(".tmp")) && entry.file_type()?.is_file() {
-                fs::remove_file(entry.path())?;
+            if (stale || name.starts_with(".tmp") && is_left_over(&entry)) && entry.file_type()?.is_file() {
+                remove(&entry.path())?;
             }
         }
         Ok(())
     }
+}
+
+/// Deletes a file, unless another process was faster.
+fn remove(path: &Path) -> io::Result<()> {
+    fs::remove_file(path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
+}
+
+/// Whether nobody writes a file any more.
+fn is_left_over(entry: &DirEntry) -> bool {
+    let written = entry.metadata().and_then(|file| file.modified());
+    written.is_ok_and(|written| written.elapsed().is_ok_and(|ago| ago > WRITTEN_AFTER))
 }
 
 /// The wasmtime version and a hash of its settings, as part of a file name.
@@ -212,14 +225,22 @@ fn key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
                 return Ok(key);
             }
             // A torn key: nothing that it signed is accepted any more.
-            fs::remove_file(&path)?;
+            remove(&path)?;
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let key: [u8; KEY_BYTES] = rand::random();
-    OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?.write_all(&key)?;
-    Ok(key)
+    let made: [u8; KEY_BYTES] = rand::random();
+    let mut file = tempfile::NamedTempFile::new_in(dir)?;
+    file.write_all(&made)?;
+    match file.persist_noclobber(&path) {
+        Ok(_) => Ok(made),
+        // Another process was faster, and its key is whole: it came to its place as this one would have.
+        Err(error) if error.error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::read(&path)?.try_into().map_err(|_| io::Error::other("its key is damaged"))
+        }
+        Err(error) => Err(error.error),
+    }
 }
 
 /// HMAC as of RFC 2104, with SHA-256; the key is shorter than a block.

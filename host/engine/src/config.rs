@@ -12,6 +12,7 @@ use taskhost_core::key_value::KeyValue;
 use taskhost_core::ports::{PluginSource, SecretSource};
 use taskhost_core::spec::Ceilings;
 
+use crate::answers::Answers;
 use crate::requests::Requests;
 use crate::virtual_time::VirtualTime;
 
@@ -116,6 +117,8 @@ pub struct EngineConfig {
     pub virtual_time: Option<Arc<VirtualTime>>,
     /// Where guests' requests are noted, where plugins are tried out; a host notes none.
     pub requests: Option<Arc<Requests>>,
+    /// The answers to guests' requests where they stand for the network and plugins are tried out; a host has none, and asks the network.
+    pub answers: Option<Arc<Answers>>,
 }
 
 impl fmt::Debug for EngineConfig {

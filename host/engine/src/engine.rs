@@ -121,6 +121,7 @@ impl WasmEngine {
                 ceilings: config.ceilings,
                 virtual_time: config.virtual_time,
                 requests: config.requests,
+                answers: config.answers,
             }),
         };
         Ok(Self { shared: Arc::new(shared), beats, slow_lanes, slots: engines.slots })

@@ -9,6 +9,7 @@
 
 mod about;
 mod admit;
+mod answers;
 mod artefact;
 mod attempt;
 mod bounds;
@@ -46,6 +47,7 @@ mod wit;
 
 pub use about::can_use;
 pub use admit::MAX_PLUGIN_BYTES;
+pub use answers::{Answer, AnswerError, Answers};
 pub use compile::compile_in_child;
 pub use config::{ChildLimits, CompilePlace, CompilerConfig, DEFAULT_COMPILE_LIMITS, DEFAULT_LOOK_AT_LIMITS};
 pub use config::{DEFAULT_POOL_SLOTS, EngineConfig};

@@ -11,6 +11,7 @@ use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
+use crate::answers::Answers;
 use crate::budget::Budget;
 use crate::grant::http::Tls;
 use crate::grant::secrets::Secrets;
@@ -37,6 +38,8 @@ pub(crate) struct Services {
     pub(crate) virtual_time: Option<Arc<VirtualTime>>,
     /// Nor this.
     pub(crate) requests: Option<Arc<Requests>>,
+    /// Nor this: what stands for the network.
+    pub(crate) answers: Option<Arc<Answers>>,
 }
 
 impl Services {
@@ -54,6 +57,7 @@ impl Services {
             bounds: Arc::new(Bounds::of_most_tasks(&Ceilings::default())),
             virtual_time: None,
             requests: None,
+            answers: None,
         }
     }
 

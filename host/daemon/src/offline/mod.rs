@@ -8,18 +8,39 @@ pub(crate) mod run;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use taskhost_api::MAX_PLUGIN_BYTES;
-use taskhost_core::key_value::MemoryKeyValue;
-use taskhost_core::plugin::{PluginError, Sha256};
-use taskhost_core::ports::PluginSource;
-use taskhost_core::spec::Ceilings;
 use taskhost_engine::{CompilerConfig, EngineConfig, EngineError, WasmEngine};
 
+use crate::echo::printable;
 use crate::secrets::Secrets;
+
+/// Wrong usage, as clap has it.
+const USAGE: u8 = 2;
+
+/// Arguments that do not go together, or make no sense.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+struct Misuse {
+    message: String,
+    hint: &'static str,
+}
+
+impl Misuse {
+    fn new(message: impl Into<String>, hint: &'static str) -> Self {
+        Self { message: message.into(), hint }
+    }
+
+    fn tell(&self) -> ExitCode {
+        let Self { message, hint } = self;
+        eprintln!("taskhost: {}\nhint: {hint}", printable(message));
+        ExitCode::from(USAGE)
+    }
+}
 
 /// Reads a plugin's file, if it is no larger than a host accepts.
 fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
@@ -35,39 +56,8 @@ fn read_plugin(path: &Path) -> anyhow::Result<Bytes> {
     Ok(wasm.into())
 }
 
-/// An engine for one plugin, which keeps nothing.
+/// An engine for one plugin, in a process that is nobody's host.
 fn engine_for(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf>) -> Result<WasmEngine, EngineError> {
-    WasmEngine::new(engine_config(wasm, compiler, secrets_dir))
-}
-
-/// What such an engine is made with.
-fn engine_config(wasm: Bytes, compiler: CompilerConfig, secrets_dir: Option<PathBuf>) -> EngineConfig {
-    let source = Arc::new(OneFile(wasm));
-    EngineConfig {
-        workers: 1,
-        pool_slots: 1,
-        cache_dir: None,
-        compiler,
-        most_loaded: None,
-        builtins: Vec::new(),
-        source,
-        key_values: Arc::new(MemoryKeyValue::default()),
-        secrets: Arc::new(Secrets::of_process(secrets_dir)),
-        memory_budget_bytes: u64::MAX,
-        ceilings: Ceilings::default(),
-        own_dirs: Vec::new(),
-        own_addresses: Vec::new(),
-        wasi_0_3: true,
-        virtual_time: None,
-        requests: None,
-    }
-}
-
-/// Where that engine finds the plugin.
-struct OneFile(Bytes);
-
-impl PluginSource for OneFile {
-    fn read(&self, _plugin: Sha256) -> Result<Bytes, PluginError> {
-        Ok(self.0.clone())
-    }
+    let secrets = Arc::new(Secrets::of_process(secrets_dir));
+    taskhost_testkit::engine(EngineConfig { secrets, ..taskhost_testkit::engine_config(wasm, compiler) })
 }

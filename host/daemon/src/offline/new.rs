@@ -14,7 +14,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use include_dir::{Dir, DirEntry, include_dir};
 
-use super::run::Misuse;
+use super::Misuse;
 use crate::args::NewArgs;
 
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
@@ -129,7 +129,7 @@ impl Language {
 
 pub(crate) fn new(args: &NewArgs) -> anyhow::Result<ExitCode> {
     if let Err(misuse) = check_name(&args.name) {
-        return Ok(Misuse::tell(&misuse.into()));
+        return Ok(misuse.tell());
     }
     make(args)?;
     Ok(ExitCode::SUCCESS)

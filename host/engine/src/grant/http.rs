@@ -133,6 +133,9 @@ async fn send(net: Arc<Net>, mut request: Request<WasiBody>, options: RequestOpt
     if !net.connect() {
         return Err(Error::ConnectionLimitReached);
     }
+    if let Some(answers) = net.setup.services.answers.clone() {
+        return Ok((answers.answer(net, request).await?, Box::new(async { Ok(()) })));
+    }
     let connecting = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     let connected = timeout(connecting, connect(&net, &target, connecting)).await;
     let stream = connected.map_err(|_| Error::ConnectionTimeout)??;
@@ -168,7 +171,8 @@ async fn send(net: Arc<Net>, mut request: Request<WasiBody>, options: RequestOpt
 }
 
 /// Where a request goes.
-struct Target {
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Target {
     /// A name, or an address without brackets.
     host: String,
     address: Option<IpAddr>,
@@ -185,7 +189,7 @@ impl Target {
         Self::of_uri(request.uri()).ok_or(Error::HttpRequestUriInvalid)
     }
 
-    fn of_uri(uri: &Uri) -> Option<Self> {
+    pub(crate) fn of_uri(uri: &Uri) -> Option<Self> {
         // Names and passwords before an `@` have no place in a request.
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
         let tls = uri.scheme() == Some(&Scheme::HTTPS);
@@ -200,6 +204,12 @@ impl Target {
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         Some(Self { host: bare.to_owned(), address: bare.parse().ok(), port, tls })
             .filter(|target| !target.host.is_empty())
+    }
+
+    /// The same, with its host as all ways of writing it have it.
+    pub(crate) fn lower_case(mut self) -> Self {
+        self.host.make_ascii_lowercase();
+        self
     }
 
     fn may_be_asked(&self, net: &Net) -> bool {

@@ -49,6 +49,9 @@ const MAX_LOOKUPS_IN_HAND: usize = 100;
 /// The most answers of one lookup.
 const MAX_ANSWERS_OF_A_LOOKUP: usize = 32;
 
+/// Why no socket is connected where requests have answers that were given before.
+const NO_NETWORK: &str = "nothing goes to the network where answers stand for it, and they are to HTTP requests only";
+
 /// The network of one attempt.
 pub(crate) struct Net {
     pub(crate) setup: Arc<Setup>,
@@ -159,7 +162,10 @@ impl Net {
     fn allows_socket(&self, address: SocketAddr) -> bool {
         let allowed = self.may_connect(address);
         if !allowed {
-            self.denials.tell(|| self.denied_address(address));
+            self.denials.tell(|| match self.is_stood_in_for() {
+                true => format!("denied: connecting to {address}; {NO_NETWORK}"),
+                false => self.denied_address(address),
+            });
         }
         allowed
     }
@@ -177,9 +183,14 @@ impl Net {
         denied_address(address)
     }
 
+    /// Whether given answers are all the network there is.
+    fn is_stood_in_for(&self) -> bool {
+        self.setup.services.answers.is_some()
+    }
+
     fn may_connect(&self, address: SocketAddr) -> bool {
         let (ip, port) = (address.ip().to_canonical(), address.port());
-        if self.is_hosts_own(address) {
+        if self.is_hosts_own(address) || self.is_stood_in_for() {
             return false;
         }
         if may_connect_to_address(self.hosts(), ip, port) {
@@ -423,6 +434,10 @@ async fn look_up(
     name: String,
 ) -> wasmtime::Result<Result<Resource<ResolveAddressStream>, ErrorCode>> {
     let net = match state.reach.granted_net() {
+        Some(net) if net.is_stood_in_for() => {
+            net.denials.tell(|| format!("denied: looking up {}; {NO_NETWORK}", quoted(&name)));
+            return Ok(Err(ErrorCode::AccessDenied));
+        }
         Some(net) if may_look_up(net.hosts(), &name) => Arc::clone(net),
         _ => {
             state.reach.tell(|| denied_name(&name, None));

@@ -132,6 +132,7 @@ impl Host {
             wasi_0_3: true,
             virtual_time: None,
             requests: None,
+            answers: None,
         };
         configure(&mut config);
         let engine = WasmEngine::new(config).expect("an engine");
