@@ -145,6 +145,11 @@ impl Output {
         String::from_utf8_lossy(&self.lock().masked(text.as_bytes(), false)).into_owned()
     }
 
+    /// The same of bytes that may be a text; with `cut`, without the beginning of a secret at their end.
+    pub(crate) fn hidden_in(&self, bytes: &[u8], cut: bool) -> Vec<u8> {
+        self.lock().masked(bytes, cut).into_owned()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,12 +10,22 @@ const MAX_WAITING: usize = 10_000;
 /// The most that is kept of a URL, in bytes.
 const MAX_URL_BYTES: usize = 8 << 10;
 
+/// The most that is kept of what is sent with one request, in bytes.
+pub(crate) const MAX_SENT_BYTES: usize = 64 << 10;
+
+/// The same of all requests that wait to be taken.
+const MAX_ALL_SENT_BYTES: usize = 64 << 20;
+
 /// A request as a guest made it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub method: String,
     /// Without the task's secrets, and cut to 8 KiB.
     pub url: String,
+    /// What was sent with it, without the task's secrets and as far as it is kept: 64 KiB of each, and 64 MiB of all that wait.
+    pub sent: Vec<u8>,
+    /// Whether there was more.
+    pub is_cut: bool,
     /// The status of the answer, or why there was none. `None` of one that has not ended.
     pub answer: Option<Result<u16, String>>,
 }
@@ -32,6 +42,8 @@ struct Noted {
     waiting: Vec<Request>,
     /// How many were taken: the number of the first that waits.
     taken: u64,
+    /// What was sent with those that wait, together.
+    sent_bytes: usize,
     lost: u64,
 }
 
@@ -40,6 +52,7 @@ impl Requests {
     pub fn take(&self) -> (Vec<Request>, u64) {
         let mut noted = self.lock();
         noted.taken += noted.waiting.len() as u64;
+        noted.sent_bytes = 0;
         (std::mem::take(&mut noted.waiting), std::mem::take(&mut noted.lost))
     }
 
@@ -51,21 +64,41 @@ impl Requests {
             return None;
         }
         let (method, url) = (cut(method, MAX_URL_BYTES).to_owned(), cut(url, MAX_URL_BYTES).to_owned());
-        noted.waiting.push(Request { method, url, answer: None });
+        noted.waiting.push(Request { method, url, sent: Vec::new(), is_cut: false, answer: None });
         Some(noted.taken + noted.waiting.len() as u64 - 1)
+    }
+
+    /// What was sent with it.
+    pub(crate) fn sent(&self, number: Option<u64>, sent: Vec<u8>, is_cut: bool) {
+        let mut noted = self.lock();
+        let has_room = noted.sent_bytes + sent.len() <= MAX_ALL_SENT_BYTES;
+        let bytes = sent.len();
+        let Some(request) = noted.request(number) else { return };
+        if has_room {
+            (request.sent, request.is_cut) = (sent, is_cut);
+            noted.sent_bytes += bytes;
+        } else {
+            request.is_cut = true;
+        }
     }
 
     /// What came of it. Of one that was taken already it is nobody's business any more.
     pub(crate) fn answered(&self, number: Option<u64>, answer: Result<u16, String>) {
-        let mut noted = self.lock();
-        let at = number.and_then(|number| number.checked_sub(noted.taken)).and_then(|at| usize::try_from(at).ok());
-        if let Some(request) = at.and_then(|at| noted.waiting.get_mut(at)) {
+        if let Some(request) = self.lock().request(number) {
             request.answer = Some(answer);
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, Noted> {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Noted {
+    /// One that was not taken yet.
+    fn request(&mut self, number: Option<u64>) -> Option<&mut Request> {
+        let at = usize::try_from(number?.checked_sub(self.taken)?).ok()?;
+        self.waiting.get_mut(at)
     }
 }
 
@@ -86,6 +119,22 @@ mod tests {
         requests.answered(third, Err("no".to_owned()));
         let taken = requests.take().0;
         assert_eq!((taken[0].url.as_str(), &taken[0].answer), ("http://c/", &Some(Err("no".to_owned()))));
+    }
+
+    #[test]
+    fn what_is_sent_is_kept_as_far_as_there_is_room() {
+        let requests = Requests::default();
+        let sent = || {
+            let number = requests.asked("POST", "http://a/");
+            requests.sent(number, vec![b'x'; MAX_SENT_BYTES], false);
+        };
+        (0..=MAX_ALL_SENT_BYTES / MAX_SENT_BYTES).for_each(|_| sent());
+        let (taken, _) = requests.take();
+        let [.., last_kept, first_cut] = &taken[..] else { panic!("several") };
+        assert_eq!((last_kept.sent.len(), last_kept.is_cut), (MAX_SENT_BYTES, false));
+        assert_eq!((first_cut.sent.len(), first_cut.is_cut), (0, true));
+        sent();
+        assert_eq!(requests.take().0[0].sent.len(), MAX_SENT_BYTES, "there is room again");
     }
 
     #[test]

@@ -153,6 +153,12 @@ pub enum Op {
 pub struct Request {
     pub method: String,
     pub url: String,
+    /// What was sent with it, if anything was and there was room for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub body: Option<Data>,
+    /// Whether there was more of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
     /// Of the answer, if one came.
     pub status: Option<u16>,
     /// Why none came.
@@ -354,8 +360,9 @@ mod tests {
       ],
       "http": [
         {
-          "method": "GET",
+          "method": "POST",
           "url": "https://example.org/",
+          "body": "{}",
           "status": 200
         }
       ]

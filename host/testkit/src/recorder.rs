@@ -59,16 +59,11 @@ impl Recorder {
 
     /// A tick has ended: what was noted since the last one is its own.
     pub(crate) fn ended(&mut self, attempt: &Attempt, report: &RunReport, took: Duration) {
-        let noted = std::mem::take(&mut noted_lock(&self.store.noted).tick);
+        let mut all = noted_lock(&self.store.noted);
         let (requests, lost) = self.requests.take();
-        let http = requests.into_iter().map(|request| {
-            let (status, error) = match request.answer {
-                Some(Ok(status)) => (Some(status), None),
-                Some(Err(error)) => (None, Some(error)),
-                None => (None, Some("the tick ended before it was answered".to_owned())),
-            };
-            Request { method: request.method, url: request.url, status, error }
-        });
+        let http = requests.into_iter().map(|request| all.request(request)).collect();
+        let noted = std::mem::take(&mut all.tick);
+        drop(all);
         let due = attempt.run_id.key.due;
         self.ticks.push(Tick {
             tick: Handed {
@@ -87,7 +82,7 @@ impl Recorder {
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             lines: noted.lines,
             kv: noted.key_values,
-            http: http.collect(),
+            http,
             lost: noted.lost + lost,
         });
     }
@@ -137,6 +132,18 @@ impl Noted {
         if self.keeps(operation.key.as_ref().map_or(0, String::len) + value) {
             self.tick.key_values.push(operation);
         }
+    }
+
+    fn request(&mut self, request: taskhost_engine::Request) -> Request {
+        let taskhost_engine::Request { method, url, sent, is_cut, answer } = request;
+        let (status, error) = match answer {
+            Some(Ok(status)) => (Some(status), None),
+            Some(Err(error)) => (None, Some(error)),
+            None => (None, Some("the tick ended before it was answered".to_owned())),
+        };
+        let is_kept = !sent.is_empty() && self.keeps(sent.len());
+        let truncated = is_cut || !sent.is_empty() && !is_kept;
+        Request { method, url, body: is_kept.then(|| sent.into()), truncated, status, error }
     }
 
     /// Whether there is room for so much more.

@@ -123,6 +123,7 @@ fn what_an_answer_may_take_is_limited_and_what_is_sent_is_taken() {
         .args(["post", "http://a/", &"x".repeat(30_000)])
         .run(1)
         .expect("it can be tried");
+    assert_eq!(record.ticks[0].http[0].body, Some("x".repeat(30_000).into()));
     assert_eq!(record.expect_success().texts(), ["post: 201 taken"]);
     let record = reach()
         .limit("connections", 1)
@@ -160,6 +161,21 @@ fn settings_and_secrets_are_as_the_trial_has_them() {
     let record = keeper().fixture(fixture).args("open default ; get city".split(' ')).run(1).expect("it can be tried");
     assert!(record.ticks[0].texts_of(Stream::Host)[0].contains("--kv"), "{:?}", record.texts());
     assert_eq!(record.value("city"), Some(&Data::from("Bonn")));
+}
+
+#[test]
+fn what_was_sent_is_on_record_without_secrets() {
+    let (url, header) = ("https://hooks.example.org/", "authorization: Bearer {token}");
+    let record = http()
+        .allow_host("hooks.example.org:443")
+        .secret("token", "s3cret-value")
+        .answer(Answer::post(url).status(201))
+        .args(["--secret-header", header, "--json", r#"{"text": "it is s3cret-value"}"#, "--expect", "201", url])
+        .run(1)
+        .expect("it can be tried");
+    let request = &record.expect_success().ticks[0].http[0];
+    let body = request.body.as_ref().expect("a body");
+    assert_eq!((request.method.as_str(), body.as_str()), ("POST", Some(r#"{"text": "it is ***"}"#)));
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
 use crate::grant::net::{Net, denied_name, may_ask, may_connect_to_address, may_reach};
+use crate::requests::{MAX_SENT_BYTES, Requests};
 use crate::state::State;
 
 /// How long a connection may take to be made, TLS and all, unless the request says otherwise. Less than a task's usual timeout,
@@ -85,6 +86,10 @@ impl WasiHttpHooks for Hooks {
             return Box::new(async move { send(net, request, options.unwrap_or_default()).await });
         };
         let number = requests.asked(request.method().as_str(), &net.denials.hidden(&request.uri().to_string()));
+        let (sent_to, net_of) = (Arc::clone(&requests), Arc::clone(&net));
+        let request =
+            request.map(|body| Noted { body, kept: Vec::new(), is_cut: false, number, requests: sent_to, net: net_of });
+        let request = request.map(Noted::boxed_unsync);
         Box::new(async move {
             let answered = send(net, request, options.unwrap_or_default()).await;
             let answer = answered.as_ref().map(|(answer, _)| answer.status().as_u16()).map_err(ToString::to_string);
@@ -324,6 +329,49 @@ impl Body for Answering {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+/// The body of a request, with a note of what is sent.
+struct Noted {
+    body: WasiBody,
+    kept: Vec<u8>,
+    is_cut: bool,
+    number: Option<u64>,
+    requests: Arc<Requests>,
+    net: Arc<Net>,
+}
+
+impl Body for Noted {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()).and_then(Frame::data_ref) {
+            let room = MAX_SENT_BYTES - self.kept.len();
+            self.is_cut |= data.len() > room;
+            self.kept.extend_from_slice(&data[..data.len().min(room)]);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Noted {
+    /// Whoever sends a body drops it when it is sent, or no more of it will be.
+    fn drop(&mut self) {
+        if !self.kept.is_empty() {
+            let sent = self.net.denials.hidden_in(&self.kept, self.is_cut);
+            self.requests.sent(self.number, sent, self.is_cut);
+        }
     }
 }
 

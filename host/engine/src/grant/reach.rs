@@ -173,6 +173,11 @@ impl Denials {
     pub(crate) fn hidden(&self, text: &str) -> String {
         self.output.hidden(text)
     }
+
+    /// The same of bytes; `cut` if there were more.
+    pub(crate) fn hidden_in(&self, bytes: &[u8], cut: bool) -> Vec<u8> {
+        self.output.hidden_in(bytes, cut)
+    }
 }
 
 /// A guest's own text as it stands in a message: bounded, and with nothing in it that a terminal would obey.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
 
 use taskhost_core::outcome::Outcome;
 use taskhost_core::plugin::PluginError;
@@ -95,6 +96,34 @@ async fn artefacts_of_another_version_are_deleted_at_start() {
     fs::write(&stale, "old").expect("it is written");
     drop(Host::with_cache(Some(dir.path())));
     assert!(!stale.exists());
+}
+
+#[test]
+fn processes_that_open_a_new_cache_at_once_find_what_each_other_compiled() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let cache = dir.path().join("cache");
+    let tasks: Vec<_> =
+        (0..6).map(|number| Task::of(preview1(&format!("(global i32 (i32.const {number}))")))).collect();
+    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
+    std::thread::scope(|scope| {
+        for task in &tasks {
+            scope.spawn(|| assert_eq!(runtime().block_on(reads(&cache, task)), 1));
+        }
+    });
+    for task in &tasks {
+        assert_eq!(runtime().block_on(reads(&cache, task)), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_another_process_writes_is_left_and_what_a_crash_left_is_deleted() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let [now, long_ago] = [".tmpnow", ".tmplongago"].map(|name| dir.path().join(name));
+    fs::write(&now, "half").expect("it is written");
+    let file = fs::File::create(&long_ago).expect("a file");
+    file.set_modified(SystemTime::now() - Duration::from_secs(7200)).expect("it is ours");
+    drop(Host::with_cache(Some(dir.path())));
+    assert_eq!((now.exists(), long_ago.exists()), (true, false));
 }
 
 #[tokio::test]

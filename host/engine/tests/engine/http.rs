@@ -127,7 +127,11 @@ async fn requests_are_noted_where_somebody_wants_to_know_those_that_are_denied_t
 async fn a_request_with_a_body_is_sent() {
     let server = Server::start();
     let task = Task::reach(&["post", &server.url("/"), "a body"]).host(&server.address.to_string());
-    assert_eq!(lines_of(task).await, ["stdout: post: 200 /"]);
+    let requests = Arc::<Requests>::default();
+    let (_, lines) = Host::with_requests(&requests).run(&task).await;
+    assert_eq!(texts(&lines), ["stdout: post: 200 /"]);
+    let noted = requests.take().0.remove(0);
+    assert_eq!((&noted.sent[..], noted.is_cut, noted.answer), (&b"a body"[..], false, Some(Ok(200))));
     let head = server.next_seen();
     assert!(head.starts_with("POST / HTTP/1.1\r\n"), "{head}");
 }
