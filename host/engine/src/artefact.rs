@@ -269,6 +269,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn processes_that_open_a_new_cache_at_once_have_the_same_key() {
+        const PROCESSES: usize = 8;
+        for _ in 0..50 {
+            let dir = tempfile::tempdir().expect("a directory");
+            let barrier = std::sync::Barrier::new(PROCESSES);
+            let open = || {
+                barrier.wait();
+                key(dir.path()).expect("a key")
+            };
+            let keys = std::thread::scope(|scope| {
+                let opened: Vec<_> = (0..PROCESSES).map(|_| scope.spawn(open)).collect();
+                opened.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()
+            });
+            assert!(keys.iter().all(|key| *key == keys[0]));
+        }
+    }
+
+    #[test]
     fn the_keyed_hash_is_hmac_sha256() {
         // RFC 4231 has no key of 32 bytes; zeros at its end change nothing, so its test case 2 is padded.
         let mut key = [0; KEY_BYTES];

@@ -38,28 +38,37 @@ pub(crate) fn of_user() -> Option<PathBuf> {
 }
 
 fn opened(dir: &Path, most_bytes: u64) -> io::Result<PathBuf> {
+    // Nothing is made in a place that is not used: root, say, in the home of a user.
+    let way = dir.parent().unwrap_or(dir).ancestors().find(|folder| folder.exists());
+    check_way(&way.ok_or(io::ErrorKind::NotFound)?.canonicalize()?)?;
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     // What is checked is what is used: links are followed now, and what leads there is nobody else's to change.
     let dir = dir.canonicalize()?;
-    for folder in dir.ancestors() {
-        let found = fs::metadata(folder)?;
-        if !is_safe(&found, folder == dir) {
-            return Err(io::Error::other(format!("others may change {}", folder.display())));
-        }
+    dir.parent().map(check_way).transpose()?;
+    let own = fs::metadata(&dir)?;
+    if own.uid() != geteuid().as_raw() || own.mode() & WRITABLE != 0 {
+        return Err(others_may_change(&dir));
     }
     make_room(&dir, most_bytes)?;
     Ok(dir)
 }
 
-/// Whether nobody but this process's user and root can put anything into a folder, or, of one on the way to it, exchange what leads there.
-fn is_safe(folder: &Metadata, is_the_last: bool) -> bool {
-    let (owner, own) = (folder.uid(), geteuid().as_raw());
-    let is_closed = folder.mode() & WRITABLE == 0;
-    if is_the_last {
-        owner == own && is_closed
-    } else {
-        [0, own].contains(&owner) && (is_closed || folder.mode() & STICKY != 0)
+/// Refuses a way on which somebody who is neither this process's user nor root can exchange what leads on.
+fn check_way(dir: &Path) -> io::Result<()> {
+    let is_safe = |folder: &Metadata| {
+        let is_closed = folder.mode() & WRITABLE == 0 || folder.mode() & STICKY != 0;
+        is_closed && [0, geteuid().as_raw()].contains(&folder.uid())
+    };
+    for folder in dir.ancestors() {
+        if !is_safe(&fs::metadata(folder)?) {
+            return Err(others_may_change(folder));
+        }
     }
+    Ok(())
+}
+
+fn others_may_change(dir: &Path) -> io::Error {
+    io::Error::other(format!("others may change what is in {}", dir.display()))
 }
 
 /// Deletes what was compiled longest ago, as far as all together is too much.
@@ -130,6 +139,7 @@ mod tests {
         set(&open, 0o777);
         std::os::unix::fs::symlink(&open, &link).expect("a link");
         super::opened(&link.join("plugins"), MAX_BYTES).expect_err("others may change where it leads");
+        assert!(!open.join("plugins").exists(), "and nothing is made there");
         assert!(super::opened(Path::new("/dev/null/plugins"), MAX_BYTES).is_err(), "no folder can be there");
     }
 

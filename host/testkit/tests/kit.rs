@@ -1,5 +1,6 @@
 //! The kit at work on built plugins, as a plugin's author uses it.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
 
 use taskhost_testkit::{Answer, Data, Fixture, Level, Op, Outcome, Reason, Stream, Trial, TrialError};
@@ -90,18 +91,28 @@ fn an_answer_grants_nothing_and_what_has_none_fails_without_a_network() {
         let told = format!("no answer: `GET {asked}` is none of the requests that are answered here");
         assert_eq!(tick.texts_of(Stream::Host), [told]);
     }
-    // Nor is there one for sockets.
-    let record = plugin("tests/guests/reach/reach.wasm")
-        .allow_host("*:*")
-        .args(["look-up", "localhost", "tcp", "127.0.0.1:1", "x"])
-        .run(1)
-        .expect("it can be tried");
-    let texts = record.texts();
-    assert!(
-        texts.iter().any(|text| text.starts_with("denied: looking up `localhost`; nothing goes to the network")),
-        "{texts:?}"
-    );
-    assert!(texts.contains(&"tcp failed: access-denied"), "{texts:?}");
+}
+
+#[test]
+fn sockets_and_names_have_no_network_either_unless_it_is_asked_for() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let reach = |steps: &[&str]| {
+        let steps = steps.iter().copied();
+        plugin("tests/guests/reach/reach.wasm").allow_host("localhost:*").allow_host("127.0.0.1:*").args(steps)
+    };
+    let told = |trial: Trial| trial.run(1).expect("it can be tried").texts().join("\n");
+    let tcp = reach(&["tcp", &address, "x"]).timeout("5s");
+    let denied = format!("denied: connecting to {address}; nothing goes to the network where answers stand for it");
+    let without = told(tcp.clone());
+    assert!(without.starts_with(&denied) && without.ends_with("tcp failed: access-denied"), "{without}");
+    let look_up = reach(&["look-up", "localhost"]);
+    let without = told(look_up.clone());
+    assert!(without.starts_with("denied: looking up `localhost`; nothing goes to the network"), "{without}");
+    assert!(!told(look_up.with_network()).contains("denied"));
+    let server = std::thread::spawn(move || drop(listener.accept()));
+    assert!(!told(tcp.with_network()).contains("denied"));
+    server.join().expect("it was connected to");
 }
 
 #[test]

@@ -98,23 +98,6 @@ async fn artefacts_of_another_version_are_deleted_at_start() {
     assert!(!stale.exists());
 }
 
-#[test]
-fn processes_that_open_a_new_cache_at_once_find_what_each_other_compiled() {
-    let dir = tempfile::tempdir().expect("a directory");
-    let cache = dir.path().join("cache");
-    let tasks: Vec<_> =
-        (0..6).map(|number| Task::of(preview1(&format!("(global i32 (i32.const {number}))")))).collect();
-    let runtime = || tokio::runtime::Runtime::new().expect("a runtime");
-    std::thread::scope(|scope| {
-        for task in &tasks {
-            scope.spawn(|| assert_eq!(runtime().block_on(reads(&cache, task)), 1));
-        }
-    });
-    for task in &tasks {
-        assert_eq!(runtime().block_on(reads(&cache, task)), 0);
-    }
-}
-
 #[tokio::test]
 async fn what_another_process_writes_is_left_and_what_a_crash_left_is_deleted() {
     let dir = tempfile::tempdir().expect("a directory");
