@@ -108,7 +108,7 @@ fn planned(trial: Trial, args: &RunArgs) -> anyhow::Result<Trial> {
 }
 
 /// What is granted; relative paths are told from the working folder.
-fn grants(args: &GrantArgs) -> anyhow::Result<GrantsText> {
+pub(super) fn grants(args: &GrantArgs) -> anyhow::Result<GrantsText> {
     let GrantArgs { env, dirs, hosts, config, secrets, kv } = args;
     let pairs = |pairs: &[Pair]| pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
     let here = || {
