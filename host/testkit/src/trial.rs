@@ -234,7 +234,7 @@ impl Trial {
         self
     }
 
-    /// A folder, by an absolute path without links, and what the guest calls it.
+    /// A folder, by a path without links that is told from the working folder, and what the guest calls it.
     #[must_use]
     pub fn dir(self, host: impl AsRef<Path>, guest: &str) -> Self {
         self.with_dir(host.as_ref(), guest, false)
@@ -247,8 +247,8 @@ impl Trial {
     }
 
     fn with_dir(mut self, host: &Path, guest: &str, read_only: bool) -> Self {
-        // One whose name is no UTF-8 is then not found.
-        let host = host.to_string_lossy().into_owned();
+        // Only an empty one has no absolute path; and one that is no UTF-8 is not found.
+        let host = std::path::absolute(host).unwrap_or_default().to_string_lossy().into_owned();
         self.grants.dirs.push(DirGrant { host, guest: guest.to_owned(), read_only });
         self
     }

@@ -189,6 +189,18 @@ fn what_was_sent_is_on_record_without_secrets() {
     assert_eq!((request.method.as_str(), body.as_str()), ("POST", Some(r#"{"text": "it is ***"}"#)));
 }
 
+#[test]
+fn a_folder_is_told_from_the_crates_own() {
+    let reach = || plugin("tests/guests/reach/reach.wasm").dir_read_only("src/snapshots/..", "/bad");
+    let refused = reach().run(1).expect_err("refused").to_string();
+    assert!(refused.contains("has no `..`"), "{refused}");
+    let trial = plugin("tests/guests/reach/reach.wasm").dir_read_only("tests", "/tests");
+    let record = trial.args(["dirs", "read", "kit.rs", "write", "new", "x"]).run(1).expect("it can be tried");
+    let texts = record.texts();
+    assert!(texts[0] == r#"dirs: ["/tests"]"# && texts[1].starts_with("read: "), "{texts:?}");
+    assert!(texts.contains(&"write failed: not-permitted"), "{texts:?}");
+}
+
 #[tokio::test]
 async fn a_test_that_has_a_runtime_tries_a_plugin_too() {
     let record =
