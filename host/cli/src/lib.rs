@@ -8,6 +8,7 @@
 pub mod addr;
 mod cell;
 pub mod client;
+pub mod dev;
 mod exit;
 mod failure;
 mod output;

@@ -173,7 +173,7 @@ impl Output {
 }
 
 /// An error and its causes in one sentence.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
     let links = std::iter::successors(Some(error), |&link| link.source());
     links.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -54,6 +54,10 @@ impl Module {
         Ok(self.sha256)
     }
 
+    pub(crate) fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
     pub(crate) fn into_sha256(self) -> String {
         self.sha256
     }

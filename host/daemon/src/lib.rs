@@ -45,8 +45,11 @@ pub fn main_impl() -> ExitCode {
         Command::Serve(args) => serve::serve(args),
         Command::Run(args) => offline::run::run(*args),
         Command::Inspect(args) => offline::inspect::inspect(&args),
+        Command::Dev(args) => offline::dev::dev(&args),
         Command::New(args) => offline::new::new(&args),
         Command::Pack(args) => offline::pack::pack(&args),
+        Command::DevHost { parent, dir, secrets_dir } => offline::dev::serve_in_child(parent, dir, secrets_dir),
+        Command::DevBuild { parent, command } => offline::dev::build_in_child(parent, &command),
         Command::Compile { order } => Ok(taskhost_engine::compile_in_child(order)),
     };
     done.unwrap_or_else(|error| {

@@ -42,6 +42,11 @@ pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
         Ok(config) => config,
         Err(error) => return Ok(refuse(&error)),
     };
+    serve_with(config)
+}
+
+/// Runs a host that is set up so, until a signal ends it.
+pub(crate) fn serve_with(config: Config) -> anyhow::Result<ExitCode> {
     log_to_stderr(&config.log);
     raise_open_files();
     if let Some(dir) = config.secrets_dir.as_deref().filter(|dir| secrets::is_open_to_all(dir)) {

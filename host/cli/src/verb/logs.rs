@@ -6,6 +6,7 @@ use taskhost_api::{EventKind, LogLine, LogsRequest, TaskUnitApiClient, WatchRequ
 
 use crate::cell::{Cell, Style};
 use crate::client::{Events, Next, until_interrupted};
+use crate::dev::{Followed, LogStart};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
@@ -66,7 +67,7 @@ impl Logs {
     /// Subscribes before it reads what was printed, so that no line falls between the two, and goes by `seq` to show none
     /// twice. When events were lost, here or on the way, it does the same again from the last line shown: the host still
     /// has most lines, and only what it no longer has is lost.
-    async fn follow(&self, client: &Client, output: &mut Output) -> Result<(), Failure> {
+    async fn follow(&self, client: &Client, output: &mut Output) -> Result<Followed, Failure> {
         let watch = WatchRequest {
             name: Some(self.name.clone()),
             kinds: Some(FOLLOWED_KINDS.to_vec()),
@@ -91,7 +92,7 @@ impl Logs {
             match self.drain(&mut events, &mut last_seq, output).await? {
                 Drained::Lagged { lost } if last_seq.is_none() => note_lost(output, lost),
                 Drained::Lagged { .. } => {}
-                Drained::Over => return Ok(()),
+                Drained::Over(followed) => return Ok(followed),
             }
         }
     }
@@ -107,7 +108,7 @@ impl Logs {
             let event = match events.next().await.doing(|| self.doing())? {
                 Next::Event(event) => event,
                 Next::Lagged => return Ok(Drained::Lagged { lost: 0 }),
-                Next::Ended => return Ok(Drained::Over),
+                Next::Ended => return Ok(Drained::Over(Followed::Shutdown)),
             };
             match (event.kind, event.line) {
                 (EventKind::Log, Some(line)) if last_seq.is_none_or(|last| line.seq > last) => {
@@ -117,11 +118,11 @@ impl Logs {
                 (EventKind::Lagged, _) => return Ok(Drained::Lagged { lost: event.lost.unwrap_or_default() }),
                 (EventKind::TaskDeleted, _) => {
                     output.note(&format!("{} was deleted", self.name));
-                    return Ok(Drained::Over);
+                    return Ok(Drained::Over(Followed::Deleted));
                 }
                 (EventKind::Shutdown, _) => {
                     output.note("the host is shutting down");
-                    return Ok(Drained::Over);
+                    return Ok(Drained::Over(Followed::Shutdown));
                 }
                 _ => {}
             }
@@ -137,10 +138,24 @@ impl Logs {
     }
 }
 
+/// Shows lines of a task as they come, as [`Logs`] does.
+pub(crate) async fn follow(
+    client: &Client,
+    output: &mut Output,
+    name: String,
+    start: LogStart,
+) -> Result<Followed, Failure> {
+    let lines = match start {
+        LogStart::First => MAX_LINES,
+        LogStart::Next => 0,
+    };
+    Logs { name, follow: true, lines: Some(lines), level: None }.follow(client, output).await
+}
+
 /// Why no more lines come.
 enum Drained {
     Lagged { lost: u64 },
-    Over,
+    Over(Followed),
 }
 
 fn note_lost(output: &mut Output, lost: u64) {

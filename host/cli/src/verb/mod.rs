@@ -15,7 +15,7 @@ mod grant_flags;
 mod host;
 mod kv;
 mod list;
-mod logs;
+pub(crate) mod logs;
 mod next;
 mod pause;
 mod plugin;
@@ -39,6 +39,8 @@ use crate::exit::Exit;
 use crate::failure::Failure;
 use crate::output::Output;
 use crate::text;
+
+pub(crate) use self::schedule_words::in_words;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -102,7 +104,7 @@ impl RemoteVerb {
 }
 
 /// How a run ended, or how far it is.
-fn outcome(run: &Run) -> &str {
+pub(crate) fn outcome(run: &Run) -> &str {
     let state = match run.state {
         RunState::Queued => "queued",
         RunState::Running | RunState::Ended => "running",
@@ -120,6 +122,6 @@ fn took(run: &Run) -> Option<String> {
 }
 
 /// What there is to say about how a run ended: what went wrong, else what the guest returned.
-fn remark(run: &Run) -> Option<&str> {
+pub(crate) fn remark(run: &Run) -> Option<&str> {
     run.detail.as_deref().or(run.result.as_deref())
 }

@@ -5,7 +5,7 @@ use taskhost_api::Schedule;
 use crate::text::shell_word;
 
 /// What completes "runs …": `every 5m`, `10s after each run`. `name` is of the task, if it has one.
-pub(super) fn in_words(schedules: &[Schedule], name: Option<&str>) -> String {
+pub(crate) fn in_words(schedules: &[Schedule], name: Option<&str>) -> String {
     let words: Vec<_> = schedules.iter().map(|schedule| one_in_words(schedule, name)).collect();
     words.join(" and ")
 }

@@ -1,5 +1,7 @@
-//! Commands that need no daemon: they look at one plugin file, run it, or make what one begins with.
+//! Commands that need no daemon: they look at one plugin file, run it, or make what one begins with. (`dev` brings one along, or is a
+//! client of one.)
 
+pub(crate) mod dev;
 pub(crate) mod inspect;
 pub(crate) mod new;
 pub(crate) mod pack;
