@@ -20,6 +20,7 @@ mod compile;
 mod corpora;
 mod crash;
 mod damage;
+mod dev;
 mod first_party;
 mod full_disk;
 mod go_dialect;

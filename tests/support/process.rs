@@ -167,6 +167,32 @@ impl Followed {
         Self { process, lines }
     }
 
+    /// The same, with what it says on stderr among what it prints, in the order in which it does.
+    #[track_caller]
+    pub(crate) fn spawn_with_stderr(command: &mut Command) -> Self {
+        let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+        let also = writer.try_clone().expect("a pipe can be shared");
+        let process = Process::spawn(command.stdout(writer).stderr(also));
+        // Ours are to be gone, so that the lines have an end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self { process, lines: Lines::of(reader) }
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.process.signal(signal);
+    }
+
+    /// All further lines, up to its end, and its exit code.
+    #[track_caller]
+    pub(crate) fn rest(mut self) -> (Vec<String>, Option<i32>) {
+        let lines = self.lines.rest();
+        (lines, self.process.wait().code())
+    }
+
     /// The next line.
     #[track_caller]
     pub(crate) fn line(&self) -> String {

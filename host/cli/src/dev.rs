@@ -130,7 +130,7 @@ impl DevTask {
         Ok(logs::follow(&self.client, &mut output, self.name.clone(), start).await?)
     }
 
-    /// Tells of each run that did not end well; of several that end alike one after the other, of the first.
+    /// Tells of each run that did not end well; of several of one revision that end alike one after the other, of the first.
     pub async fn watch_failures(&self, mut tell: impl FnMut(&str)) -> Result<(), Refusal> {
         let request =
             WatchRequest { name: Some(self.name.clone()), kinds: Some(vec![EventKind::RunFinished]), level: None };
@@ -147,10 +147,10 @@ impl DevTask {
                 let Some(run) = event.run else { continue };
                 let ended = match (outcome(&run), remark(&run)) {
                     ("success", _) => None,
-                    (outcome, Some(remark)) => Some(format!("{outcome}: {remark}")),
-                    (outcome, None) => Some(outcome.to_owned()),
+                    (outcome, Some(remark)) => Some((run.revision, format!("{outcome}: {remark}"))),
+                    (outcome, None) => Some((run.revision, outcome.to_owned())),
                 };
-                if let Some(ended) = ended.as_deref().filter(|_| ended != told) {
+                if let Some((_, ended)) = ended.as_ref().filter(|_| ended != told) {
                     tell(ended);
                 }
                 told = ended;
