@@ -244,16 +244,20 @@ fn a_plugin_runs_as_its_manifest_suggests_and_not_without_what_it_needs() {
     let imports = "(module (import \"wasi_snapshot_preview1\" \"environ_get\" (func (param i32 i32) (result i32)))";
     save(&dir.join("source.wat"), printing("hello").replace("(module", imports));
     save(&dir.join("plugin.toml"), manifest("50ms"));
-    let taskhost = env!("CARGO_BIN_EXE_taskhost");
-    let build = format!("'{taskhost}' pack source.wat -o mine.wasm >&2");
-    let lacking = dev(&env, &["--build", &build]);
+    // It is found where the PATH has none.
+    let build = "taskhost pack source.wat -o mine.wasm";
+    let dev = |words: &[&str]| {
+        let mut command = env.taskhost(&[&["dev", "mine", "--build", build], words].concat());
+        Followed::spawn_with_stderr(command.env("PATH", "/usr/bin:/bin"))
+    };
+    let lacking = dev(&[]);
     lacking.line_with("dev: failed to add `mine`: the plugin needs what the task is not granted: `--env WHO");
     lacking.line_with("hint: add --env WHO");
     lacking.line_with("dev: waiting for a change");
     lacking.interrupt();
     assert_eq!(lacking.rest().1, Some(0));
 
-    let dev = dev(&env, &["--build", &build, "--env", "WHO=me"]);
+    let dev = dev(&["--env", "WHO=me"]);
     assert!(dev.line_with("dev: mine runs").ends_with(", every 50ms"));
     dev.line_with(" stdout hello");
     save(&dir.join("plugin.toml"), manifest("60ms"));

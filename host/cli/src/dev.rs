@@ -144,6 +144,9 @@ impl DevTask {
                     Next::Lagged => break,
                     Next::Ended => return Ok(()),
                 };
+                if event.kind == EventKind::Shutdown {
+                    return Ok(());
+                }
                 let Some(run) = event.run else { continue };
                 let ended = match (outcome(&run), remark(&run)) {
                     ("success", _) => None,
@@ -185,5 +188,53 @@ impl From<Failure> for Refusal {
             exit: exit as u8,
             is_host_gone: matches!(exit, Exit::Unreachable),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use taskhost_api::Event;
+
+    use super::*;
+    use crate::testing::{Call, a_run, client_of, event, notification};
+
+    #[tokio::test]
+    async fn a_failure_is_told_once_for_each_revision_until_something_else_happens() {
+        let finished = |revision, outcome: &str, detail: Option<&str>| {
+            let run = taskhost_api::Run { revision, ..a_run(outcome, detail, None) };
+            notification(&Event { run: Some(run), ..event(EventKind::RunFinished) })
+        };
+        let client = client_of(move |call: &Call| {
+            assert_eq!(call.request, json!({"name": "mine", "kinds": ["run_finished"]}));
+            vec![
+                call.answer(1),
+                finished(1, "success", None),
+                finished(1, "error", Some("no")),
+                finished(1, "error", Some("no")),
+                finished(2, "error", Some("no")),
+                finished(2, "timed_out", None),
+                finished(2, "success", None),
+                finished(2, "timed_out", None),
+                notification(&event(EventKind::Shutdown)),
+            ]
+        });
+        let task = DevTask { client, name: "mine".to_owned() };
+        let mut told = Vec::new();
+        task.watch_failures(|ended| told.push(ended.to_owned())).await.expect("the host answers");
+        assert_eq!(told, ["error: no", "error: no", "timed_out", "timed_out"]);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_not_there_is_no_error_and_a_host_that_is_gone_is_one() {
+        let client = client_of(|call: &Call| match call.method.as_str() {
+            "TaskUnit.Get" | "TaskUnit.Edit" => vec![call.refuse(ErrorCode::TaskNotFound, "no such task", None)],
+            _ => Vec::new(),
+        });
+        let task = DevTask { client, name: "mine".to_owned() };
+        assert_eq!(task.plugin().await.expect("an answer"), None);
+        assert!(!task.edit(Patch::default()).await.expect("an answer"));
+        let refusal = task.add(Patch::default()).await.expect_err("it closes the connection");
+        assert!(refusal.is_host_gone && refusal.message.starts_with("failed to add `mine`: "), "{refusal}");
     }
 }

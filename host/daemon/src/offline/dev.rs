@@ -73,6 +73,10 @@ impl Trouble {
         Self { message, hint: None, exit: FAILED }
     }
 
+    fn with_hint(self, hint: &str) -> Self {
+        Self { hint: Some(hint.to_owned()), ..self }
+    }
+
     fn tell(&self) {
         say(&self.message);
         if let Some(hint) = &self.hint {

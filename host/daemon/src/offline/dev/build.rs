@@ -85,13 +85,27 @@ impl Drop for Building {
     }
 }
 
+/// Finds this very program too, where the PATH has none: a build that packs needs one.
+fn shell(command: &str) -> Command {
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(command);
+    let here = std::env::current_exe().ok().and_then(|program| Some(program.parent()?.to_owned()));
+    if let (Some(path), Some(here)) = (std::env::var_os("PATH"), here)
+        && let Ok(path) = std::env::join_paths(std::env::split_paths(&path).chain([here]))
+    {
+        shell.env("PATH", path);
+    }
+    shell
+}
+
 /// What `taskhost dev` starts for each build.
 pub(crate) fn build_in_child(parent: u32, command: &str) -> anyhow::Result<std::process::ExitCode> {
     bind_to_parent(parent)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let status: io::Result<ExitStatus> = runtime.block_on(async {
         let mut terminate = signal(SignalKind::terminate())?;
-        let mut child = Command::new("sh").arg("-c").arg(command).spawn()?;
+        let mut command = shell(command);
+        let mut child = command.spawn()?;
         tokio::select! {
             status = child.wait() => status,
             _ = terminate.recv() => {

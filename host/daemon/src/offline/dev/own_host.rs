@@ -21,8 +21,8 @@ use crate::{fragment, serve};
 /// How long runs may go on when it is stopped.
 const GRACE: &str = "1s";
 
-/// What it logs where TASKHOST_LOG says nothing: the rest is for operators.
-const LOG: &str = "warn";
+/// What it logs where TASKHOST_LOG says nothing: of runs that fail is told already, and the rest is for operators.
+const LOG: &str = "error";
 
 /// Its socket, in its folder.
 const SOCKET: &str = "sock";
@@ -43,8 +43,8 @@ impl OwnHost {
     /// Starts one, and waits until it can be called.
     pub(super) async fn start(secrets_dir: Option<&Path>) -> Result<Self, Trouble> {
         let failed = |error| {
-            let message = format!("failed to start a host: {}", fragment(&error));
-            Trouble { hint: Some("TMPDIR says where its folder is made".to_owned()), ..Trouble::failed(message) }
+            Trouble::failed(format!("failed to start a host in a temporary folder: {}", fragment(&error)))
+                .with_hint("TMPDIR says where the folder is made")
         };
         let dir = tempfile::Builder::new().prefix("taskhost-dev-").tempdir().map_err(failed)?;
         let mut command = this_program(DEV_HOST);
@@ -57,7 +57,9 @@ impl OwnHost {
             if stdout.read_line(&mut line).await.map_err(failed)? == 0 {
                 // It has said why.
                 child.wait().await.map_err(failed)?;
-                return Err(Trouble::failed("the host of its own did not begin".to_owned()));
+                return Err(Trouble::failed("failed to start a host in a temporary folder".to_owned()).with_hint(
+                    "TMPDIR says where the folder is made, which needs a short path, since a socket is in it",
+                ));
             }
         }
         Ok(Self { child, _stdout: stdout, dir })
