@@ -284,7 +284,7 @@ impl Session {
             if now != *seen {
                 return Ok((now, has_waited));
             }
-            self.sources.settled().await;
+            self.sources.settled().await?;
             has_waited = true;
         }
     }
@@ -338,13 +338,17 @@ impl Session {
             *chosen = schedule;
         }
         self.follow.notify_one();
-        let mut state = self.state.borrow_mut();
-        state.running = Some(sha256.clone());
-        state.is_defined = true;
-        drop(state);
+        self.runs(&sha256);
         say(&format!("{name} runs sha256 {}{told}", short_sha256(&sha256)));
         self.forget_sent(Some(&sha256)).await;
         Ok(())
+    }
+
+    /// From now on the task runs this plugin, and is as it was said to be.
+    fn runs(&self, sha256: &str) {
+        let mut state = self.state.borrow_mut();
+        state.running = Some(sha256.to_owned());
+        state.is_defined = true;
     }
 
     /// What is to change of a task that is there.

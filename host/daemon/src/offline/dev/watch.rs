@@ -4,20 +4,21 @@
 //! what an editor does when it saves, are of no account: a build is due when the contents are others than those of the last one.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::{File, Metadata};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::Duration;
 
 use ignore::WalkBuilder;
 use ignore::overrides::{Override, OverrideBuilder};
-use notify::{ErrorKind, RecommendedWatcher, RecursiveMode, Watcher};
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
-use tokio::sync::Notify;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::io::unix::AsyncFd;
+use tokio::time::{Instant, timeout_at};
 
 use super::Trouble;
 use crate::fragment;
@@ -53,10 +54,7 @@ enum Scope {
 /// The sources of a plugin, watched.
 pub(super) struct Sources {
     scope: Scope,
-    watcher: RefCell<RecommendedWatcher>,
-    happened: Arc<Notify>,
-    /// The folders that are watched, and which ones those were: another may have taken the place of one.
-    folders: RefCell<HashMap<PathBuf, (u64, u64)>>,
+    watcher: Watcher,
     /// Files that every build changes.
     made: RefCell<BTreeSet<PathBuf>>,
 }
@@ -98,16 +96,8 @@ impl Sources {
     }
 
     fn watched(scope: Scope) -> Result<Self, Trouble> {
-        let happened = Arc::new(Notify::new());
-        let told = Arc::clone(&happened);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // To look is to open files. An error is one more reason to look.
-            if !event.is_ok_and(|event| event.kind.is_access()) {
-                told.notify_one();
-            }
-        });
-        let watcher = RefCell::new(watcher.map_err(|error| unwatchable(&error))?);
-        Ok(Self { scope, watcher, happened, folders: RefCell::default(), made: RefCell::default() })
+        let watcher = Watcher::new().map_err(unwatchable)?;
+        Ok(Self { scope, watcher, made: RefCell::default() })
     }
 
     /// The sources as they are. What changes from now on ends a [`settled`](Self::settled).
@@ -115,7 +105,7 @@ impl Sources {
         loop {
             let (files, folders) = self.walk()?;
             // What was written into a new folder before it was watched is seen by the next walk.
-            if !self.watch(folders)? {
+            if !self.watcher.watch(&folders).map_err(unwatchable)? {
                 let made = self.made.borrow();
                 let sources = files.into_iter().filter(|path| !made.contains(path));
                 return Ok(Look(sources.filter_map(|path| Some((path.clone(), mark(&path)?))).collect()));
@@ -124,8 +114,8 @@ impl Sources {
     }
 
     /// Waits until something happens, and then until it is quiet again.
-    pub(super) async fn settled(&self) {
-        settled(&self.happened).await;
+    pub(super) async fn settled(&self) -> Result<(), Trouble> {
+        settled(|| self.watcher.happened()).await.map_err(unwatchable)
     }
 
     /// Takes no notice of this file from now on.
@@ -133,21 +123,16 @@ impl Sources {
         self.made.borrow_mut().insert(path);
     }
 
-    /// The files, and the folders with what identifies them.
-    fn walk(&self) -> Result<(Vec<PathBuf>, HashMap<PathBuf, (u64, u64)>), Trouble> {
-        let id = |metadata: &Metadata| (metadata.dev(), metadata.ino());
-        let unreadable = |path: &Path, error: &io::Error| {
-            Trouble::failed(format!("failed to look at {}: {}", path.display(), fragment(error)))
-        };
+    /// The files, and the folders that they are in.
+    fn walk(&self) -> Result<(Vec<PathBuf>, Vec<PathBuf>), Trouble> {
         let (dir, left_out) = match &self.scope {
             Scope::Folder { dir, left_out } => (dir, left_out),
             Scope::File(path) => {
-                let dir = path.parent().unwrap_or(path);
-                let metadata = dir.metadata().map_err(|error| unreadable(dir, &error))?;
-                return Ok((vec![path.clone()], [(dir.to_owned(), id(&metadata))].into()));
+                return Ok((vec![path.clone()], path.parent().map(Path::to_owned).into_iter().collect()));
             }
         };
-        dir.read_dir().map_err(|error| unreadable(dir, &error))?;
+        dir.read_dir()
+            .map_err(|error| Trouble::failed(format!("failed to look at {}: {}", dir.display(), fragment(&error))))?;
         // Only what stands in the folder itself counts, so that it is built alike wherever it lies.
         let walk = WalkBuilder::new(dir)
             .parents(false)
@@ -156,15 +141,11 @@ impl Sources {
             .require_git(false)
             .overrides(left_out.clone())
             .build();
-        let (mut files, mut folders) = (Vec::new(), HashMap::new());
+        let (mut files, mut folders) = (Vec::new(), Vec::new());
         // What can't be read or is gone by now is no source.
         for entry in walk.flatten() {
-            let Ok(metadata) = entry.metadata() else { continue };
-            if metadata.is_dir() {
-                folders.insert(entry.into_path(), id(&metadata));
-            } else {
-                files.push(entry.into_path());
-            }
+            let is_dir = entry.file_type().is_some_and(|kind| kind.is_dir());
+            if is_dir { &mut folders } else { &mut files }.push(entry.into_path());
             if files.len() + folders.len() > MAX_FILES {
                 let message = format!("{} has more than {MAX_FILES} files that might be sources", dir.display());
                 return Err(Trouble::usage(message, IGNORE_HINT));
@@ -172,35 +153,72 @@ impl Sources {
         }
         Ok((files, folders))
     }
+}
+
+/// Tells that something happened in some folders, and not what.
+struct Watcher {
+    inotify: AsyncFd<OwnedFd>,
+    /// By the system's numbers of them.
+    folders: RefCell<HashSet<i32>>,
+}
+
+impl Watcher {
+    #[expect(
+        deprecated,
+        reason = "it is unsound with what does not own its descriptor, and what replaces it is unsafe"
+    )]
+    fn new() -> io::Result<Self> {
+        let inotify = AsyncFd::new(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
+        Ok(Self { inotify, folders: RefCell::default() })
+    }
 
     /// Watches these folders and no others. Whether any is new.
-    fn watch(&self, folders: HashMap<PathBuf, (u64, u64)>) -> Result<bool, Trouble> {
-        let mut watched = self.folders.borrow_mut();
-        let mut watcher = self.watcher.borrow_mut();
-        for path in watched.keys().filter(|path| !folders.contains_key(*path)) {
-            // It fails where the folder is gone.
-            watcher.unwatch(path).ok();
+    fn watch(&self, folders: &[PathBuf]) -> io::Result<bool> {
+        // Not what is only read: to look is to read.
+        let changes = WatchFlags::CREATE
+            | WatchFlags::MODIFY
+            | WatchFlags::ATTRIB
+            | WatchFlags::MOVE
+            | WatchFlags::DELETE
+            | WatchFlags::DELETE_SELF
+            | WatchFlags::MOVE_SELF
+            | WatchFlags::ONLYDIR;
+        let mut watched = HashSet::new();
+        for folder in folders {
+            // One that is watched already has its number again, and another that has taken its place a new one.
+            match inotify::add_watch(&self.inotify, folder, changes) {
+                Ok(number) => drop(watched.insert(number)),
+                // It is gone again, which its parent's watch tells.
+                Err(Errno::NOENT | Errno::NOTDIR) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
-        watched.retain(|path, _| folders.contains_key(path));
-        let mut is_new = false;
-        for (path, id) in folders {
-            if watched.get(&path) == Some(&id) {
-                continue;
-            }
-            if watched.remove(&path).is_some() {
-                watcher.unwatch(&path).ok();
-            }
-            match watcher.watch(&path, RecursiveMode::NonRecursive) {
-                Ok(()) => {
-                    watched.insert(path, id);
-                    is_new = true;
-                }
-                // It is gone again, which an event tells.
-                Err(_) if !path.exists() => {}
-                Err(error) => return Err(unwatchable(&error)),
-            }
+        let is_new = watched.difference(&self.folders.borrow()).next().is_some();
+        for number in self.folders.replace(watched).difference(&self.folders.borrow()) {
+            // It fails where the folder is gone.
+            inotify::remove_watch(&self.inotify, *number).ok();
         }
         Ok(is_new)
+    }
+
+    /// Waits until something has happened since the last time.
+    async fn happened(&self) -> io::Result<()> {
+        let mut events = [0; 4096];
+        loop {
+            let mut ready = self.inotify.readable().await?;
+            let mut any = false;
+            loop {
+                match rustix::io::read(&self.inotify, &mut events) {
+                    Ok(_) => any = true,
+                    Err(Errno::AGAIN) => break,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            ready.clear_ready();
+            if any {
+                return Ok(());
+            }
+        }
     }
 }
 
@@ -254,28 +272,38 @@ impl io::Write for HashWriter {
     }
 }
 
-async fn settled(happened: &Notify) {
-    happened.notified().await;
+/// Waits for the next one of what `happened` waits for, and then until no more follow.
+async fn settled<F: Future<Output = io::Result<()>>>(happened: impl Fn() -> F) -> io::Result<()> {
+    happened().await?;
     let latest = Instant::now() + LONGEST_WAIT;
-    let quiet = async { while timeout(QUIET, happened.notified()).await.is_ok() {} };
-    // Whichever is first.
-    timeout_at(latest, quiet).await.ok();
+    while let Ok(happened) = timeout_at(latest.min(Instant::now() + QUIET), happened()).await {
+        happened?;
+        if Instant::now() >= latest {
+            break;
+        }
+    }
+    Ok(())
 }
 
-fn unwatchable(error: &notify::Error) -> Trouble {
-    let message = format!("failed to watch the folder: {error}");
-    let hint = match error.kind {
-        ErrorKind::MaxFilesWatch => {
-            format!("{IGNORE_HINT}; or let more be watched: `sysctl fs.inotify.max_user_watches`")
+fn unwatchable(error: io::Error) -> Trouble {
+    let trouble = Trouble::failed(format!("failed to watch the folder: {}", fragment(&error)));
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOSPC) => trouble
+            .with_hint("leave out what is no source with --ignore, or raise `sysctl fs.inotify.max_user_watches`"),
+        Some(Errno::MFILE) => {
+            trouble.with_hint("end what else watches files, or raise `sysctl fs.inotify.max_user_instances`")
         }
-        _ => "let more be watched: `sysctl fs.inotify` tells the system's limits".to_owned(),
-    };
-    Trouble { hint: Some(hint), ..Trouble::failed(message) }
+        _ => trouble,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::sync::Arc;
+
+    use tokio::sync::Notify;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -289,8 +317,8 @@ mod tests {
         paths.into_iter().map(|path| path.strip_prefix(dir).expect("in it").display().to_string()).collect()
     }
 
-    #[test]
-    fn what_tools_make_is_no_source() {
+    #[tokio::test]
+    async fn what_tools_make_is_no_source() {
         let dir = tempfile::tempdir().expect("a folder");
         for name in [
             "src/lib.rs",
@@ -319,8 +347,8 @@ mod tests {
         assert!(refused.message.starts_with("--ignore: "), "{refused}");
     }
 
-    #[test]
-    fn only_other_contents_are_a_change() {
+    #[tokio::test]
+    async fn only_other_contents_are_a_change() {
         let dir = tempfile::tempdir().expect("a folder");
         for name in ["a", "b", "c"] {
             write(dir.path(), name, "before");
@@ -346,16 +374,21 @@ mod tests {
         let sources = Sources::of_folder(dir.path(), &[]).expect("watched");
         let before = sources.look().expect("a folder");
         fs::create_dir_all(dir.path().join("src/deep")).expect("folders");
-        sources.settled().await;
+        sources.settled().await.expect("it is watched");
         let empty = sources.look().expect("a folder");
         assert_eq!(before, empty, "a folder is no source");
         write(dir.path(), "src/deep/lib.rs", "x");
-        sources.settled().await;
+        sources.settled().await.expect("it is watched");
         assert_eq!(names(dir.path(), empty.changes(&sources.look().expect("a folder"))), ["src/deep/lib.rs"]);
         fs::remove_dir_all(dir.path().join("src")).expect("folders");
         write(dir.path(), "src/deep/lib.rs", "y");
-        sources.settled().await;
+        sources.settled().await.expect("it is watched");
         assert!(!empty.changes(&sources.look().expect("a folder")).is_empty(), "another folder has its place");
+    }
+
+    async fn notified(happened: &Notify) -> io::Result<()> {
+        happened.notified().await;
+        Ok(())
     }
 
     #[tokio::test(start_paused = true)]
@@ -369,9 +402,12 @@ mod tests {
                 tokio::time::sleep(QUIET / 2).await;
             }
         });
-        settled(&happened).await;
+        settled(|| notified(&happened)).await.expect("no error");
         assert_eq!(begun.elapsed(), 4 * (QUIET / 2) + QUIET, "it is quiet for so long after the last");
-        assert!(timeout(Duration::from_secs(3600), settled(&happened)).await.is_err(), "nothing happens any more");
+        assert!(
+            timeout(Duration::from_secs(3600), settled(|| notified(&happened))).await.is_err(),
+            "nothing happens any more"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -385,7 +421,7 @@ mod tests {
                 tokio::time::sleep(QUIET / 2).await;
             }
         });
-        settled(&happened).await;
+        settled(|| notified(&happened)).await.expect("no error");
         assert_eq!(begun.elapsed(), LONGEST_WAIT);
         never_quiet.abort();
     }
