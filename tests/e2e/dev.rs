@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags, open};
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -100,8 +101,12 @@ fn a_build_that_fails_changes_nothing_and_an_edit_during_one_is_built_after_it()
     let source = dir.join("source.wat");
     save(&source, printing("hello"));
     make_fifo(&dir.join("gate"));
-    let open_gate =
-        || File::options().write(true).open(dir.join("gate")).and_then(|mut gate| gate.write_all(b"open\n"));
+    let open_gate = || {
+        // Without waiting, it can be opened only while somebody reads from it.
+        let gate = || open(dir.join("gate"), OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        let mut gate = File::from(eventually("the build waits", gate));
+        gate.write_all(b"open\n").expect("the build reads it");
+    };
     let build = "cp source.wat mine.wasm && read open <gate && ! grep wrong source.wat";
     let dev = dev(&env, &["--every", "50ms", "--build", build]);
     assert_eq!(dev.line(), format!("dev: building with `{build}`…"));
@@ -109,16 +114,16 @@ fn a_build_that_fails_changes_nothing_and_an_edit_during_one_is_built_after_it()
         fs::metadata(dir.join("mine.wasm")).ok().filter(|file| file.len() > 0)
     });
     save(&source, printing("later"));
-    open_gate().expect("the build waits");
+    open_gate();
     dev.line_with("dev: built in ");
     dev.line_with("dev: mine runs sha256 ");
     assert_eq!(dev.line_with("dev: source"), "dev: source.wat changed");
-    open_gate().expect("the build waits");
+    open_gate();
     dev.line_with(" stdout later");
 
     save(&source, printing("wrong"));
     dev.line_with("dev: building");
-    open_gate().expect("the build waits");
+    open_gate();
     dev.line_with("dev: the build failed with exit code 1");
     dev.line_with("dev: mine goes on with sha256 ");
     dev.line_with(" stdout later");
@@ -235,6 +240,7 @@ fn a_task_that_was_there_stays_and_is_not_taken_from_another_plugin() {
 #[test]
 fn a_plugin_runs_as_its_manifest_suggests_and_not_without_what_it_needs() {
     let env = TestEnv::new();
+    let host = env.host();
     let dir = mine(&env);
     let manifest = |every: &str| {
         format!(
@@ -248,7 +254,8 @@ fn a_plugin_runs_as_its_manifest_suggests_and_not_without_what_it_needs() {
     let build = "taskhost pack source.wat -o mine.wasm";
     let dev = |words: &[&str]| {
         let mut command = env.taskhost(&[&["dev", "mine", "--build", build], words].concat());
-        Followed::spawn_with_stderr(command.env("PATH", "/usr/bin:/bin"))
+        command.env("PATH", "/usr/bin:/bin").env("TASKHOST_HOST", format!("127.0.0.1:{}", host.tcp().port()));
+        Followed::spawn_with_stderr(&mut command)
     };
     let lacking = dev(&[]);
     lacking.line_with("dev: failed to add `mine`: the plugin needs what the task is not granted: `--env WHO");
@@ -262,6 +269,7 @@ fn a_plugin_runs_as_its_manifest_suggests_and_not_without_what_it_needs() {
     dev.line_with(" stdout hello");
     save(&dir.join("plugin.toml"), manifest("60ms"));
     assert!(dev.line_with("dev: mine runs").ends_with(", every 60ms"));
+    assert_eq!(host.task("mine")["spec"]["schedules"], json!([{ "every": "60ms" }]));
 }
 
 #[test]
