@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -202,11 +203,14 @@ impl Followed {
     /// The first line from here on that has this in it.
     #[track_caller]
     pub(crate) fn line_with(&self, fragment: &str) -> String {
+        // A task that ticks prints lines for ever.
+        let deadline = Instant::now() + DEADLINE;
         loop {
             let line = self.line();
             if line.contains(fragment) {
                 return line;
             }
+            assert!(Instant::now() < deadline, "no `{fragment}` within {} s, but {line}", DEADLINE.as_secs());
         }
     }
 
