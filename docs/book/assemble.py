@@ -123,6 +123,9 @@ class Book:
         if path / "README.md" in self.pages:
             return staged(path / "README.md")
         file = ROOT / path
+        if file == SUMMARY:
+            # The contents stand beside every page.
+            return staged(pathlib.PurePosixPath("README.md"))
         if file.is_dir():
             listed = subprocess.run(["git", "ls-files", path], cwd=ROOT, capture_output=True, text=True, check=True).stdout
             if not listed:
