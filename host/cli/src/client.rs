@@ -9,8 +9,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::addr::HostAddr;
-use crate::failure::CallError;
-pub use crate::failure::IoCause;
+use crate::call_error::CallError;
+pub use crate::cause::IoCause;
 use crate::transport::{LineReceiver, LineSender};
 
 /// How long reaching a host may take.

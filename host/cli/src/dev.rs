@@ -9,12 +9,14 @@ use taskhost_api::{
 };
 
 use crate::addr::HostAddr;
+use crate::call_error::CallError;
 use crate::client::{self, Events, Next};
 use crate::exit::Exit;
-use crate::failure::{CallError, Doing, Failure};
+use crate::failure::{Doing, Failure};
 use crate::output::{Format, Output, chain};
 use crate::text::quoted;
 use crate::upload::Module;
+pub use crate::verb::logs::{Followed, LogStart};
 use crate::verb::{in_words, logs, outcome, remark};
 
 /// One task of a host, whose plugin is in the making.
@@ -44,24 +46,6 @@ pub struct Brought {
     pub is_new: bool,
     /// The schedule that it suggests.
     pub suggested: Option<Schedule>,
-}
-
-/// Where a log is followed from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogStart {
-    /// Its first line.
-    First,
-    /// The line that comes next.
-    Next,
-}
-
-/// Why there is nothing to follow any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Followed {
-    /// The task was deleted.
-    Deleted,
-    /// The host shuts down.
-    Shutdown,
 }
 
 impl DevTask {

@@ -1,17 +1,17 @@
 //! What can go wrong, each with its exit code and what to type next. Printed by [`Output::report`](crate::output::Output::report).
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
-use jsonrpsee::core::client::Error as RpcError;
-use jsonrpsee::types::ErrorObjectOwned;
-use taskhost_api::{ErrorCode, ErrorData, MAX_PLUGIN_BYTES};
+use taskhost_api::{ErrorCode, MAX_PLUGIN_BYTES};
 
+use crate::call_error::CallError;
+use crate::cause::IoCause;
 use crate::client::ConnectError;
 use crate::exit::Exit;
-use crate::task_file::MAX_TASK_FILE_BYTES;
-use crate::transport::TransportError;
+
+/// The largest file of tasks that is read, in bytes: far more than a host takes in one message.
+pub(crate) const MAX_TASK_FILE_BYTES: u64 = 16 << 20;
 
 /// Why a verb was not done.
 #[derive(Debug, thiserror::Error)]
@@ -52,23 +52,6 @@ pub(crate) enum Failure {
     Runtime(#[source] IoCause),
 }
 
-/// Why the host did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum CallError {
-    /// It answered with an error.
-    #[error("{message}")]
-    Refused { code: Option<ErrorCode>, message: String, hint: Option<String> },
-    /// The connection ended before the answer came.
-    #[error("{0}")]
-    Disconnected(String),
-    /// The answer is not of the shape that this version knows.
-    #[error("the host's answer makes no sense to this version of taskctl")]
-    Answer(#[source] serde_json::Error),
-    /// An answer that is of the right shape and can't be true.
-    #[error("the host's answer makes no sense: {0}")]
-    Protocol(String),
-}
-
 /// Why a plugin's file was not read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
@@ -91,22 +74,6 @@ pub(crate) enum TaskFileError {
     TooLarge,
     #[error("line {line}: {message}")]
     Invalid { line: usize, message: String },
-}
-
-/// An I/O error as a fragment of a sentence: lower case, without the system's number.
-#[derive(Debug, thiserror::Error)]
-pub struct IoCause(pub io::Error);
-
-impl fmt::Display for IoCause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        let text = text.split(" (os error ").next().unwrap_or(&text);
-        let mut letters = text.chars();
-        match letters.next() {
-            Some(first) => write!(f, "{}{}", first.to_lowercase(), letters.as_str()),
-            None => f.write_str("unknown cause"),
-        }
-    }
 }
 
 impl Failure {
@@ -190,54 +157,11 @@ impl<T, E: Into<CallError>> Doing<T> for Result<T, E> {
     }
 }
 
-impl From<ErrorObjectOwned> for CallError {
-    fn from(error: ErrorObjectOwned) -> Self {
-        let data: Option<ErrorData> = error.data().and_then(|data| serde_json::from_str(data.get()).ok());
-        Self::Refused {
-            code: ErrorCode::from_number(error.code()),
-            message: error.message().to_owned(),
-            hint: data.and_then(|data| data.hint),
-        }
-    }
-}
-
-impl From<RpcError> for CallError {
-    fn from(error: RpcError) -> Self {
-        match error {
-            RpcError::Call(error) => error.into(),
-            RpcError::ParseError(error) => Self::Answer(error),
-            RpcError::RestartNeeded(cause) => Self::of_disconnect(&cause),
-            other => Self::of_disconnect(&other),
-        }
-    }
-}
-
-impl CallError {
-    fn of_disconnect(error: &RpcError) -> Self {
-        match error {
-            RpcError::Transport(cause) => match cause.downcast_ref::<TransportError>() {
-                Some(TransportError::Refused(error)) => error.clone().into(),
-                Some(error @ TransportError::Io(cause)) => Self::Disconnected(format!("{error}: {cause}")),
-                Some(error @ (TransportError::Closed | TransportError::LineTooLong)) => {
-                    Self::Disconnected(error.to_string())
-                }
-                None => Self::Disconnected(cause.to_string()),
-            },
-            other => Self::Protocol(other.to_string()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use jsonrpsee::core::client::Error as RpcError;
 
-    #[test]
-    fn an_io_error_reads_as_a_fragment() {
-        let refused = io::Error::from_raw_os_error(111);
-        assert_eq!(IoCause(refused).to_string(), "connection refused");
-        assert_eq!(IoCause(io::Error::other("no answer in 10 s")).to_string(), "no answer in 10 s");
-    }
+    use super::*;
 
     #[test]
     fn the_hint_of_the_host_is_kept() {

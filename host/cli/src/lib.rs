@@ -6,6 +6,8 @@
 //! starts in milliseconds: the runtime is built only when there is somebody to call.
 
 pub mod addr;
+mod call_error;
+mod cause;
 mod cell;
 pub mod client;
 pub mod dev;

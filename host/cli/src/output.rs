@@ -8,9 +8,10 @@ use std::io::{self, IsTerminal, Write};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::cause::IoCause;
 use crate::cell::{Cell, Style};
 use crate::exit::Exit;
-use crate::failure::{Failure, IoCause};
+use crate::failure::Failure;
 use crate::table::{self, Column};
 use crate::text::{escape, escape_json};
 

@@ -10,11 +10,9 @@ use serde_json::Value;
 use taskhost_api::Spec;
 use toml::de::{DeTable, DeValue};
 
-use crate::failure::{Failure, IoCause, TaskFileError};
+use crate::cause::IoCause;
+use crate::failure::{Failure, MAX_TASK_FILE_BYTES, TaskFileError};
 use crate::text::toml_string;
-
-/// The largest file that is read, in bytes: far more than a host takes in one message.
-pub(crate) const MAX_TASK_FILE_BYTES: u64 = 16 << 20;
 
 /// The name of the standard input.
 const STDIN: &str = "-";

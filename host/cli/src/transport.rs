@@ -11,7 +11,7 @@ use jsonrpsee::types::ErrorObjectOwned;
 use serde::Deserialize;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
-use crate::failure::IoCause;
+use crate::cause::IoCause;
 
 /// The longest line that is read from a host, in bytes. Ten thousand log lines of some KiB each fit.
 const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;

@@ -14,7 +14,9 @@ use taskhost_api::{
     ErrorCode, MAX_CHUNK_BYTES, MAX_PLUGIN_BYTES, PluginApiClient, PluginChunk, PluginInfo, PluginSelector,
 };
 
-use crate::failure::{CallError, Doing, Failure, FileError, IoCause};
+use crate::call_error::CallError;
+use crate::cause::IoCause;
+use crate::failure::{Doing, Failure, FileError};
 use crate::output::Output;
 
 /// How long an upload goes on before its progress is shown.

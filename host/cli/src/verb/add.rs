@@ -10,8 +10,9 @@ use taskhost_api::{
 use super::definition_flags::DefinitionFlags;
 use super::plugin_choice::PluginChoice;
 use super::schedule_words::{in_words, schedule_flags};
+use crate::call_error::CallError;
 use crate::exit::Exit;
-use crate::failure::{CallError, Doing, Failure};
+use crate::failure::{Doing, Failure};
 use crate::output::Output;
 use crate::text::{absolute, quoted, shell_word};
 use crate::value::Label;

@@ -13,9 +13,11 @@ use taskhost_api::{
     KeyValueRemoveRequest, KeyValueSetRequest, KeyValueUsage,
 };
 
+use crate::call_error::CallError;
+use crate::cause::IoCause;
 use crate::cell::Cell;
 use crate::exit::Exit;
-use crate::failure::{CallError, Doing, Failure, IoCause};
+use crate::failure::{Doing, Failure};
 use crate::output::Output;
 use crate::table::Column;
 use crate::text::{bytes, quoted};

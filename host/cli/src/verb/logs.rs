@@ -6,7 +6,6 @@ use taskhost_api::{EventKind, LogLine, LogsRequest, TaskUnitApiClient, WatchRequ
 
 use crate::cell::{Cell, Style};
 use crate::client::{Events, Next, until_interrupted};
-use crate::dev::{Followed, LogStart};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
@@ -136,6 +135,24 @@ impl Logs {
     fn doing(&self) -> String {
         format!("show the log of {}", quoted(&self.name))
     }
+}
+
+/// Where a log is followed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogStart {
+    /// Its first line.
+    First,
+    /// The line that comes next.
+    Next,
+}
+
+/// Why there is nothing to follow any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Followed {
+    /// The task was deleted.
+    Deleted,
+    /// The host shuts down.
+    Shutdown,
 }
 
 /// Shows lines of a task as they come, as [`Logs`] does.

@@ -6,10 +6,11 @@ use jsonrpsee::core::client::Client;
 use taskhost_api::{ErrorCode, Event, EventKind, GetRequest, TaskUnitApiClient, WatchRequest};
 
 use super::{logs, outcome, remark, took};
+use crate::call_error::CallError;
 use crate::cell::{Cell, Style};
 use crate::client::{Events, Next, until_interrupted};
 use crate::exit::Exit;
-use crate::failure::{CallError, Doing, Failure};
+use crate::failure::{Doing, Failure};
 use crate::output::Output;
 use crate::text::{absolute, quoted};
 
