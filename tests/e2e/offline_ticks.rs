@@ -60,6 +60,27 @@ fn a_year_of_daily_ticks_is_one_row_of_due_times_and_keeps_its_keys_and_values()
 }
 
 #[test]
+fn logs_and_keys_and_values_in_virtual_time_are_as_in_real_time() {
+    let env = TestEnv::new();
+    let steps = ["--kv", "--", "open", "default", ";", "increment", "ticks", "1", ";", "log", "warn", "", "a tick"];
+    // All that is the same from one time to another.
+    let kept = |time: &[&str]| {
+        let options = [&["--every", "50ms", "--ticks", "5", "--record", "record.json"], time, &steps].concat();
+        run(&env, "keeper/keeper.wasm", &options).ok();
+        let record = record(&env);
+        let ticks = record["ticks"].as_array().expect("ticks").iter().map(|tick| {
+            let lines = tick["lines"].as_array().into_iter().flatten();
+            let lines = lines.map(|line| json!([line["stream"], line["level"], line["text"]])).collect::<Vec<_>>();
+            json!([tick["outcome"], tick["result"], tick["tick"]["reason"], lines, tick["kv"]])
+        });
+        (ticks.collect::<Vec<_>>(), record["kv"].clone())
+    };
+    let (really, virtually) = (kept(&[]), kept(&["--virtual-time", "--start", NEW_YEAR]));
+    assert_eq!(really, virtually);
+    assert_eq!((really.0.len(), &really.1["default"]["ticks"]), (5, &json!("5")));
+}
+
+#[test]
 fn the_clocks_of_a_guest_agree_with_its_due_times_and_a_sleep_moves_them() {
     let env = TestEnv::new();
     let options = ["--every", "1d", "--ticks", "2", "--virtual-time", "--start", NEW_YEAR, "--timeout", "2h"];
