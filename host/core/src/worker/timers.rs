@@ -1,25 +1,28 @@
 //! What a worker has to do at which time.
 
+mod wheel;
+
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use self::wheel::Wheel;
 use crate::outcome::RunKey;
 use crate::time::Time;
 
 /// How many timers that mean nothing any more are kept, beyond one for each task, before they are cleared away.
 pub(super) const STALE_TIMERS: usize = 1024;
 
-/// The timers of a worker, in two heaps: each task has a wake-up, so that those are to be small, and few have a stop.
+/// The timers of a worker: each task has a wake-up, so that those are to be small, and few have a stop.
 #[derive(Default)]
 pub(super) struct Timers {
-    wakes: BinaryHeap<Reverse<Wake>>,
+    wakes: Wheel,
     stops: BinaryHeap<Reverse<Stop>>,
     /// Counts wake-ups asked for, over all units, so that no two of late have the same number.
     count: u32,
 }
 
-/// Ordered by time, so that the heap's top is due first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Ordered by time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wake {
     at: Time,
     slot: u32,
@@ -47,7 +50,9 @@ impl Timers {
     /// again after four thousand million and meet a timer that is still there, a unit is woken for nothing.
     pub(super) fn wake(&mut self, slot: u32, at: Option<Time>) -> u32 {
         self.count = self.count.wrapping_add(1);
-        self.wakes.extend(at.map(|at| Reverse(Wake { at, slot, number: self.count })));
+        if let Some(at) = at {
+            self.wakes.push(Wake { at, slot, number: self.count });
+        }
         self.count
     }
 
@@ -58,9 +63,8 @@ impl Timers {
 
     /// When the first one comes.
     pub(super) fn next(&self) -> Option<Time> {
-        let wake = self.wakes.peek().map(|Reverse(wake)| wake.at);
         let stop = self.stops.peek().map(|Reverse(stop)| stop.at);
-        [wake, stop].into_iter().flatten().min()
+        [self.wakes.next(), stop].into_iter().flatten().min()
     }
 
     /// Takes out the first one that has come. `may_wake` is asked for the first wake-up, with its time and its unit: the others come
@@ -72,8 +76,8 @@ impl Timers {
             self.stops.pop();
             return Some(Due::Stop { slot, key });
         }
-        let &Reverse(Wake { at, slot, number }) = self.wakes.peek()?;
-        (at <= now && may_wake(at, slot)).then(|| {
+        let Wake { at, slot, number } = self.wakes.peek(now)?;
+        may_wake(at, slot).then(|| {
             self.wakes.pop();
             Due::Wake { slot, number }
         })
@@ -81,8 +85,7 @@ impl Timers {
 
     /// How many have come and were not taken.
     pub(super) fn due(&self, now: Time) -> usize {
-        let wakes = self.wakes.iter().filter(|Reverse(wake)| wake.at <= now).count();
-        wakes + self.stops.iter().filter(|Reverse(stop)| stop.at <= now).count()
+        self.wakes.due(now) + self.stops.iter().filter(|Reverse(stop)| stop.at <= now).count()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -93,7 +96,7 @@ impl Timers {
     /// behind whose time may be years away. `meant` is the number of the wake-up that a unit waits for, if it is there.
     pub(super) fn clear_stale(&mut self, tasks: usize, meant: impl Fn(u32) -> Option<u32>) {
         if self.len() > 2 * tasks + STALE_TIMERS {
-            self.wakes.retain(|Reverse(wake)| meant(wake.slot) == Some(wake.number));
+            self.wakes.retain(|wake| meant(wake.slot) == Some(wake.number));
             self.stops.retain(|Reverse(stop)| meant(stop.slot).is_some());
         }
     }
