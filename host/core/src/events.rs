@@ -55,9 +55,17 @@ pub enum EventKind {
 #[derive(Clone)]
 pub struct EventBus {
     sender: broadcast::Sender<Arc<Event>>,
-    log_readers: Arc<AtomicUsize>,
+    readers: Arc<Readers>,
     /// Sees every event before the readers do.
     witness: Option<Witness>,
+}
+
+/// Who listens. The channel counts them too, but tells only under its lock, which all workers would take for each tick.
+#[derive(Default)]
+struct Readers {
+    all: AtomicUsize,
+    /// Those of them who want log lines.
+    of_logs: AtomicUsize,
 }
 
 type Witness = Arc<dyn Fn(&Event) + Send + Sync>;
@@ -65,8 +73,9 @@ type Witness = Arc<dyn Fn(&Event) + Send + Sync>;
 /// Events from the time of subscribing on.
 pub struct EventStream {
     receiver: broadcast::Receiver<Arc<Event>>,
-    /// Counted while this stream wants log lines.
-    log_reader: Option<Arc<AtomicUsize>>,
+    /// What it is counted in.
+    readers: Arc<Readers>,
+    logs: bool,
 }
 
 /// What a reader gets next.
@@ -81,7 +90,7 @@ pub enum Next {
 
 impl EventBus {
     pub fn new() -> Self {
-        Self { sender: broadcast::Sender::new(CAPACITY_EVENTS), log_readers: Arc::default(), witness: None }
+        Self { sender: broadcast::Sender::new(CAPACITY_EVENTS), readers: Arc::default(), witness: None }
     }
 
     /// The same with a witness of all that readers are told, on the thread that publishes it: it loses nothing, and whoever publishes
@@ -92,7 +101,7 @@ impl EventBus {
 
     /// Publishes what `event` makes, if anybody listens.
     pub fn publish(&self, event: impl FnOnce() -> Event) {
-        if self.sender.receiver_count() > 0 {
+        if self.readers.all.load(Ordering::Relaxed) > 0 {
             let event = Arc::new(event());
             if let Some(witness) = &self.witness {
                 witness(&event);
@@ -104,16 +113,16 @@ impl EventBus {
 
     /// Whether anybody wants log lines.
     pub fn wants_logs(&self) -> bool {
-        self.log_readers.load(Ordering::Relaxed) > 0
+        self.readers.of_logs.load(Ordering::Relaxed) > 0
     }
 
     /// Events from now on; log lines are published only while somebody wants them.
     pub fn subscribe(&self, logs: bool) -> EventStream {
-        let log_reader = logs.then(|| Arc::clone(&self.log_readers));
-        if let Some(readers) = &log_reader {
-            readers.fetch_add(1, Ordering::Relaxed);
-        }
-        EventStream { receiver: self.sender.subscribe(), log_reader }
+        let receiver = self.sender.subscribe();
+        let readers = Arc::clone(&self.readers);
+        readers.all.fetch_add(1, Ordering::Relaxed);
+        readers.of_logs.fetch_add(usize::from(logs), Ordering::Relaxed);
+        EventStream { receiver, readers, logs }
     }
 }
 
@@ -135,9 +144,8 @@ impl EventStream {
 
 impl Drop for EventStream {
     fn drop(&mut self) {
-        if let Some(readers) = &self.log_reader {
-            readers.fetch_sub(1, Ordering::Relaxed);
-        }
+        self.readers.all.fetch_sub(1, Ordering::Relaxed);
+        self.readers.of_logs.fetch_sub(usize::from(self.logs), Ordering::Relaxed);
     }
 }
 

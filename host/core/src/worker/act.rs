@@ -22,11 +22,13 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             let Some(slot) = self.slots[index as usize].as_mut() else { return };
             let mut actions = std::mem::take(&mut self.actions);
             slot.changes();
-            slot.unit.handle(input, self.clock.now(), &mut actions);
+            let now = self.clock.now();
+            slot.unit.handle(input, now, &mut actions);
             // A run that ends at once is folded in when all that the step asked for is done. There is seldom more than one.
             let mut more = Vec::new();
             for action in actions.drain(..) {
-                let ended = self.act(index, action).map(|(key, began, report)| Input::Finished { key, began, report });
+                let ended =
+                    self.act(index, action, now).map(|(key, began, report)| Input::Finished { key, began, report });
                 match (&next, ended) {
                     (_, None) => {}
                     (None, ended) => next = ended,
@@ -45,7 +47,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     }
 
     /// Carries out one action. Answers with the report of a run that has ended already.
-    pub(super) fn act(&mut self, index: u32, action: Action) -> Option<(RunKey, Time, RunReport)> {
+    pub(super) fn act(&mut self, index: u32, action: Action, now: Time) -> Option<(RunKey, Time, RunReport)> {
         match action {
             Action::Start { key, attempt, noted } => {
                 self.slots[index as usize].as_mut()?.admit(key);
@@ -53,13 +55,13 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                     self.note_start(index, key, attempt);
                 } else {
                     self.shared.claims.note_use();
-                    return self.begin(index, key, attempt).map(|(began, report)| (key, began, report));
+                    return self.begin(index, key, attempt, now).map(|report| (key, now, report));
                 }
             }
             Action::Wake(at) => self.wake_at(index, at),
             Action::Cancel(key) => self.cancel_run(index, key),
             Action::Stop(key) => self.slots[index as usize].as_ref()?.control(key)?.stop(),
-            Action::Record { record, late_us } => self.record(index, &record, late_us),
+            Action::Record { record, late_us } => self.record(index, &record, late_us, now),
             Action::Ended(key) => self.slots[index as usize].as_mut()?.rare().ended.push(key),
             Action::WantCatchUp => self.catch_ups.push_back(index),
             Action::Pause(pause) => {
@@ -77,17 +79,16 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         None
     }
 
-    /// Begins an attempt. Answers with its report if it has ended already.
-    pub(super) fn begin(&mut self, index: u32, key: RunKey, attempt: u32) -> Option<(Time, RunReport)> {
-        let began = self.clock.now();
+    /// Begins an attempt now. Answers with its report if it has ended already.
+    pub(super) fn begin(&mut self, index: u32, key: RunKey, attempt: u32, now: Time) -> Option<RunReport> {
         let slot = self.slots[index as usize].as_mut()?;
         let control = Arc::clone(slot.control(key)?);
         let job = match &slot.job {
             Ok(job) => job,
-            Err(why) => return Some((began, RunReport::of(Outcome::HostError).with_detail(why))),
+            Err(why) => return Some(RunReport::of(Outcome::HostError).with_detail(why)),
         };
         if control.is_stopped() {
-            return Some((began, RunReport::of(Outcome::Cancelled)));
+            return Some(RunReport::of(Outcome::Cancelled));
         }
         let run = slot.unit.run(key)?;
         let attempt = Attempt {
@@ -105,9 +106,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         let mut run = self.runner.run(job, attempt);
         // A run that does not end at once is polled again with a waker of its own as soon as it is in the set.
         match run.poll_unpin(&mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(report) => Some((began, report)),
+            Poll::Ready(report) => Some(report),
             Poll::Pending => {
-                self.in_flight.push(InFlight { slot: index, key, began, run });
+                self.in_flight.push(InFlight { slot: index, key, began: now, run });
                 None
             }
         }
@@ -136,9 +137,8 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         }
     }
 
-    fn record(&mut self, index: u32, record: &RunRecord, late_us: Option<u32>) {
+    fn record(&mut self, index: u32, record: &RunRecord, late_us: Option<u32>, now: Time) {
         self.counts.add(record.outcome, record.times());
-        let now = self.clock.now();
         if let Some(late_us) = late_us {
             self.lateness.record(late_us, now);
         }

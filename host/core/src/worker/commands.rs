@@ -76,8 +76,9 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         self.by_name.insert(name, index);
         self.mark_dirty(index);
         self.wake_at(index, first_wake);
+        let now = self.clock.now();
         for action in actions {
-            self.act(index, action);
+            self.act(index, action, now);
         }
         if self.halted {
             self.step(index, Input::Halt);

@@ -57,18 +57,18 @@ impl<R: Runner, C: Clock> Worker<R, C> {
     /// Begins what was noted.
     pub(super) fn begin_noted(&mut self, noted: Vec<Noted>) {
         for Noted { slot, key, attempt } in noted {
-            let ended = self.begin_measured(slot, key, attempt);
-            if let Some((began, report)) = ended {
-                self.finish(slot, key, began, report);
+            let now = self.clock.now();
+            if let Some(report) = self.begin_measured(slot, key, attempt, now) {
+                self.finish(slot, key, now, report);
             }
         }
         self.tell_if_idle();
     }
 
     /// Begins an attempt; one that makes up for something is measured, to leave the others their share.
-    fn begin_measured(&mut self, slot: u32, key: RunKey, attempt: u32) -> Option<(Time, RunReport)> {
+    fn begin_measured(&mut self, slot: u32, key: RunKey, attempt: u32, now: Time) -> Option<RunReport> {
         let began = tokio::time::Instant::now();
-        let ended = self.begin(slot, key, attempt);
+        let ended = self.begin(slot, key, attempt, now);
         if self.is_catch_up(slot, key) {
             self.caught_up(began.elapsed());
         }
