@@ -17,6 +17,7 @@ pub mod outcome;
 pub mod patch;
 pub mod plugin;
 pub mod ports;
+pub mod prefetch;
 mod recorder;
 pub mod schedule;
 pub mod shard;

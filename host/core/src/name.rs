@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use unicode_normalization::{UnicodeNormalization, char::is_combining_mark, is_nfc};
 use unicode_security::MixedScript;
 
+use crate::prefetch::prefetch_arc;
+
 /// The longest name, in bytes of UTF-8.
 pub const MAX_NAME_BYTES: usize = 128;
 
@@ -44,6 +46,11 @@ pub enum NameError {
 }
 
 impl TaskName {
+    /// Has the processor fetch it, to be read soon.
+    pub(crate) fn prefetch(&self) {
+        prefetch_arc(&self.0);
+    }
+
     /// Checks a name, after bringing it to NFC.
     pub fn new(text: &str) -> Result<Self, NameError> {
         if text.is_empty() {

@@ -25,6 +25,7 @@ use crate::claims::Claims;
 use crate::log::{LogChunk, TaskLog, UnwrittenLogs};
 use crate::outcome::{RunKey, RunRecord, TaskId};
 use crate::ports::{Clock, HistoryBatch, HostRun, JournalEntry, Store, StoreError, UnitState};
+use crate::prefetch::prefetch_arc;
 use crate::time::Time;
 use crate::unit::CLOCK_SET_BACK;
 use crate::worker::UnitBatch;
@@ -47,6 +48,9 @@ const CLAIM_LINGER: Duration = Duration::from_secs(70);
 /// How long lines wait for others of their task, unless they are in a hurry; a little less than four batches lie apart. With the time
 /// until the next batch, it is what a crash may take of them.
 const LINES_WAIT: Duration = Duration::from_millis(3_900);
+
+/// How many logs are fetched into the caches together: their tasks' workers have long had other tasks since.
+const FETCHED_LOGS: usize = 64;
 
 /// How many tasks' logs go into one batch: few, since to collect them takes this thread's core from a worker.
 const BATCH_LOGS: usize = 2_000;
@@ -351,22 +355,24 @@ impl<C: Clock> Recorder<C> {
     ) -> Result<(), StoreError> {
         loop {
             let mut chunks = LogChunks::default();
-            while chunks.logs.len() < BATCH_LOGS && due.hurried > 0 {
+            let mut taken = Vec::new();
+            while taken.len() < BATCH_LOGS && due.hurried > 0 {
                 due.hurried -= 1;
-                chunks.extend(logs.logs.hurried.try_recv().ok(), true);
+                taken.extend(logs.logs.hurried.try_recv().ok().map(|log| (log, true)));
             }
-            while chunks.logs.len() < BATCH_LOGS && due.waiting > 0 {
+            while taken.len() < BATCH_LOGS && due.waiting > 0 {
                 due.waiting -= 1;
                 logs.taken += 1;
-                chunks.extend(logs.logs.waiting.try_recv().ok(), false);
+                taken.extend(logs.logs.waiting.try_recv().ok().map(|log| (log, false)));
             }
+            chunks.take(taken);
             let tasks = self.waiting.take(BATCH_TASKS);
             let last = due.hurried == 0 && due.waiting == 0 && self.waiting.tasks.is_empty();
             let journal = if last { self.waiting.take_journal() } else { Vec::new() };
-            if chunks.logs.is_empty() && tasks.is_empty() && journal.is_empty() && (host.is_none() || !last) {
-                return Ok(());
+            let host = host.filter(|_| last);
+            if !chunks.logs.is_empty() || !tasks.is_empty() || !journal.is_empty() || host.is_some() {
+                self.write(tasks, journal, chunks, host).await?;
             }
-            self.write(tasks, journal, chunks, host.filter(|_| last)).await?;
             if last {
                 // What a burst took is not kept.
                 self.waiting.tasks.shrink_to(BATCH_TASKS);
@@ -380,10 +386,10 @@ impl<C: Clock> Recorder<C> {
         &mut self,
         tasks: Vec<(TaskId, WaitingTask)>,
         journal: Vec<JournalEntry>,
-        logs: LogChunks,
+        LogChunks { logs, chunks }: LogChunks,
         host: Option<HostRun>,
     ) -> Result<(), StoreError> {
-        let mut batch = HistoryBatch { journal, logs: logs.chunks, host, ..HistoryBatch::default() };
+        let mut batch = HistoryBatch { journal, logs: chunks, host, ..HistoryBatch::default() };
         for (id, WaitingTask { state, records, ended }) in tasks {
             batch.states.extend(state.map(|state| (id, state)));
             batch.records.extend(records.into_iter().map(|record| (id, record)));
@@ -394,10 +400,10 @@ impl<C: Clock> Recorder<C> {
         let written = self.store.record(Arc::clone(&batch)).await;
         self.claims.begin_anew(self.store.histories());
         match &written {
-            Ok(()) => logs.logs.iter().for_each(|log| log.written()),
+            Ok(()) => written_all(&logs),
             Err(_) => {
                 self.waiting.put_back(Arc::unwrap_or_clone(batch));
-                logs.logs.iter().for_each(TaskLog::refused);
+                logs.iter().for_each(TaskLog::refused);
             }
         }
         written
@@ -451,13 +457,29 @@ struct LogChunks {
 }
 
 impl LogChunks {
-    fn extend(&mut self, log: Option<Arc<TaskLog>>, hurried: bool) {
-        let Some(log) = log else { return };
-        let before = self.chunks.len();
-        log.take_unwritten(hurried, &mut self.chunks);
-        if self.chunks.len() > before {
-            self.logs.push(log);
+    /// Takes what is to be written of logs, each with whether it was in a hurry.
+    fn take(&mut self, logs: Vec<(Arc<TaskLog>, bool)>) {
+        let mut taken = logs.into_iter();
+        while !taken.as_slice().is_empty() {
+            let together = taken.len().min(FETCHED_LOGS);
+            taken.as_slice()[..together].iter().for_each(|(log, _)| prefetch_arc(log));
+            taken.as_slice()[..together].iter().for_each(|(log, _)| log.prefetch(0));
+            for (log, hurried) in taken.by_ref().take(together) {
+                let before = self.chunks.len();
+                log.take_unwritten(hurried, &mut self.chunks);
+                if self.chunks.len() > before {
+                    self.logs.push(log);
+                }
+            }
         }
+    }
+}
+
+/// The store has what was taken of these logs.
+fn written_all(logs: &[Arc<TaskLog>]) {
+    for together in logs.chunks(FETCHED_LOGS) {
+        together.iter().for_each(prefetch_arc);
+        together.iter().for_each(|log| log.written());
     }
 }
 

@@ -9,6 +9,7 @@ pub mod benching;
 mod catch_up;
 mod commands;
 mod failures;
+mod prefetch;
 mod record;
 mod slot;
 mod starts;
@@ -139,6 +140,8 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     /// Names of deleted tasks whose last run is still going on.
     leaving: HashSet<TaskName>,
     timers: Timers,
+    /// Reused for what comes due together.
+    due: Vec<Due>,
     /// When something last came due.
     last_due: Time,
     in_flight: FuturesUnordered<InFlight<R::Run>>,
@@ -180,6 +183,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             by_name: BTreeMap::new(),
             leaving: HashSet::new(),
             timers: Timers::default(),
+            due: Vec::with_capacity(FIRE_BATCH),
             last_due: now,
             in_flight: FuturesUnordered::new(),
             to_note: Vec::new(),
@@ -330,13 +334,21 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Fires what is due, up to a batch. Answers whether more is due.
     fn fire_due(&mut self) -> bool {
-        for _ in 0..FIRE_BATCH {
-            let now = self.clock.now();
-            let claims = &self.shared.claims;
-            let may_wake = |at, slot: u32| may_wake(claims, at, self.slots[slot as usize].as_ref());
-            let Some(due) = self.timers.pop(now, may_wake) else { return false };
-            self.last_due = now;
-            match due {
+        let now = self.clock.now();
+        let mut due = std::mem::take(&mut self.due);
+        due.clear();
+        let may_wake = |at, slot: u32| may_wake(&self.shared.claims, at, || self.slots[slot as usize].as_ref());
+        while due.len() < FIRE_BATCH
+            && let Some(next) = self.timers.pop(now, may_wake)
+        {
+            due.push(next);
+        }
+        if due.is_empty() {
+            return false;
+        }
+        self.prefetch(&due);
+        for next in &due {
+            match *next {
                 Due::Wake { slot, number } => {
                     if self.slots[slot as usize].as_ref().is_some_and(|slot| slot.wake == number) {
                         self.step(slot, Input::Wake);
@@ -348,7 +360,10 @@ impl<R: Runner, C: Clock> Worker<R, C> {
                 }
             }
         }
-        true
+        self.last_due = self.clock.now();
+        let more = due.len() == FIRE_BATCH;
+        self.due = due;
+        more
     }
 
     fn step_all(&mut self, input: impl Fn() -> Input) {
@@ -393,11 +408,11 @@ fn rests_until(last_due: Time, now: Time) -> Time {
 }
 
 /// Whether a wake-up is within the claim, or what it is for needs none. Else the recorder is asked for one.
-fn may_wake<J>(claims: &Claims, at: Time, slot: Option<&Slot<J>>) -> bool {
+fn may_wake<'s, J: 's>(claims: &Claims, at: Time, slot: impl FnOnce() -> Option<&'s Slot<J>>) -> bool {
     if at <= claims.until() {
         return true;
     }
-    let needs_claim = slot.is_some_and(|slot| slot.unit.needs_claim());
+    let needs_claim = slot().is_some_and(|slot| slot.unit.needs_claim());
     if needs_claim {
         claims.want();
     }

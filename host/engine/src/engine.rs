@@ -206,7 +206,7 @@ impl ports::Engine for WasmEngine {
         // Else the first attempt on this thread pays for it.
         wasmtime::Engine::tls_eager_initialize();
         let slow = Arc::clone(&self.slow_lanes[worker / WORKERS_PER_SLOW_LANE]);
-        WasmRunner { beat: self.beats[worker].clone(), slow }
+        WasmRunner::new(self.beats[worker].clone(), slow)
     }
 
     fn stats(&self) -> EngineStats {

@@ -10,6 +10,7 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -19,6 +20,7 @@ use rustix::time::{ClockId, clock_gettime};
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, RunControl, Runner};
+use taskhost_core::prefetch::prefetch_arc;
 use taskhost_core::spec::Limit;
 use taskhost_core::time::format_duration;
 use tokio::sync::oneshot;
@@ -44,8 +46,19 @@ const FAR_FUTURE: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
 
 /// The runner of one worker.
 pub struct WasmRunner {
-    pub(crate) beat: Beat,
-    pub(crate) slow: Arc<SlowLane>,
+    lanes: Rc<Lanes>,
+}
+
+/// Where the attempts of one worker run. What all workers share is behind it, so that none counts its runs on a cache line of all.
+struct Lanes {
+    beat: Beat,
+    slow: Arc<SlowLane>,
+}
+
+impl WasmRunner {
+    pub(crate) fn new(beat: Beat, slow: Arc<SlowLane>) -> Self {
+        Self { lanes: Rc::new(Lanes { beat, slow }) }
+    }
 }
 
 /// A task made ready to run on one worker.
@@ -119,16 +132,23 @@ impl Runner for WasmRunner {
     fn run(&self, job: &Job, attempt: Attempt) -> Run {
         let guest = Guest::new(Arc::clone(&job.0), attempt);
         let is_slow = job.0.lane.is_slow() || !guest.is_loaded;
-        let stage = if is_slow { Stage::Slow(self.slow.take(guest)) } else { Stage::First(guest) };
-        Run { stage, beat: self.beat.clone(), slow: Arc::clone(&self.slow) }
+        let stage = if is_slow { Stage::Slow(self.lanes.slow.take(guest)) } else { Stage::First(guest) };
+        Run { stage, lanes: Rc::clone(&self.lanes) }
+    }
+
+    fn prefetch(&self, job: &Job, depth: usize) {
+        match depth {
+            0 => prefetch_arc(&job.0),
+            1 => prefetch_arc(&job.0.setup),
+            _ => {}
+        }
     }
 }
 
 /// An attempt in progress, as the worker polls it.
 pub struct Run {
     stage: Stage,
-    beat: Beat,
-    slow: Arc<SlowLane>,
+    lanes: Rc<Lanes>,
 }
 
 enum Stage {
@@ -148,9 +168,9 @@ impl Future for Run {
         let this = &mut *self;
         loop {
             this.stage = match std::mem::replace(&mut this.stage, Stage::Ended) {
-                Stage::First(mut guest) => match guest.poll_slice(cx, &this.beat) {
+                Stage::First(mut guest) => match guest.poll_slice(cx, &this.lanes.beat) {
                     Poll::Ready(Slice::Ended(report)) => return Poll::Ready(report),
-                    Poll::Ready(Slice::UsedUp) => Stage::Slow(this.slow.take(guest)),
+                    Poll::Ready(Slice::UsedUp) => Stage::Slow(this.lanes.slow.take(guest)),
                     Poll::Pending => {
                         let watch = guest.watch();
                         Stage::Parked(guest, watch)
@@ -160,9 +180,9 @@ impl Future for Run {
                     if let Poll::Ready(stop) = watch.as_mut().poll(cx) {
                         return Poll::Ready(guest.stopped(stop));
                     }
-                    match guest.poll_slice(cx, &this.beat) {
+                    match guest.poll_slice(cx, &this.lanes.beat) {
                         Poll::Ready(Slice::Ended(report)) => return Poll::Ready(report),
-                        Poll::Ready(Slice::UsedUp) => Stage::Slow(this.slow.take(guest)),
+                        Poll::Ready(Slice::UsedUp) => Stage::Slow(this.lanes.slow.take(guest)),
                         Poll::Pending => {
                             this.stage = Stage::Parked(guest, watch);
                             return Poll::Pending;

@@ -6,6 +6,7 @@
 use super::line::{LEVELS, Level, LogLine, Stream};
 use crate::number::{put_number, take_number};
 use crate::outcome::TaskId;
+use crate::prefetch::prefetch;
 use crate::time::Time;
 
 /// How large a chunk grows before it is sealed, in bytes.
@@ -69,6 +70,11 @@ impl LogChunk {
         self.lines += next.lines;
         self.last_time = next.last_time;
         true
+    }
+
+    /// Has the processor fetch the place where the next line will stand, and what stands before it, which may move.
+    pub(super) fn prefetch_end(&self) {
+        prefetch(self.data.as_slice());
     }
 
     /// Appends a line; answers by how many bytes the chunk grew.

@@ -22,6 +22,7 @@ pub use self::line::{LEVELS, Level, LogLine, MAX_LINE_BYTES, NotALevel, Stream};
 use crate::events::{Event, EventBus, EventKind};
 use crate::name::TaskName;
 use crate::outcome::TaskId;
+use crate::prefetch::prefetch;
 use crate::time::Time;
 
 /// The size from which a task's lines need not wait for others, and are stored by themselves, in bytes.
@@ -33,6 +34,10 @@ const MAX_WAITING_BYTES_PER_TASK: usize = 256 * 1024;
 /// The same for all tasks together, each one's newest chunk aside: what a full disk may cost in memory.
 const MAX_WAITING_BYTES: usize = 64 * 1024 * 1024;
 
+/// How many bytes more wait of a log than are counted with those of all others: few logs have so much between two writes, so that
+/// workers seldom meet at that count.
+const COUNTED_BYTES: usize = 256;
+
 /// What all logs share.
 pub struct LogSink {
     now: Box<dyn Fn() -> Time + Send + Sync>,
@@ -41,6 +46,7 @@ pub struct LogSink {
     unwritten: Option<mpsc::UnboundedSender<Arc<TaskLog>>>,
     /// Those of them that are to be written soon; they stand in the other queue too.
     hurried: Option<mpsc::UnboundedSender<Arc<TaskLog>>>,
+    /// How much waits, of each log in steps of [`COUNTED_BYTES`].
     waiting_bytes: AtomicUsize,
     lost_lines: AtomicU64,
 }
@@ -108,6 +114,8 @@ struct Tail {
     older: Option<Box<Older>>,
     /// Of `open` and what is sealed.
     bytes: usize,
+    /// How many of them are counted with those of all logs.
+    counted: usize,
     /// Whether the log is in the sink's queue.
     queued: bool,
     /// Whether it is in the other one too.
@@ -150,7 +158,17 @@ impl TaskLog {
 
     /// The log of a task whose newest line so far was `seq`, with `lost` lines lost.
     pub fn new(task: TaskId, name: TaskName, seq: u64, lost: u64, sink: Arc<LogSink>) -> Arc<Self> {
-        let tail = Tail { seq, lost, open: None, older: None, bytes: 0, queued: false, hurried: false, closed: false };
+        let tail = Tail {
+            seq,
+            lost,
+            open: None,
+            older: None,
+            bytes: 0,
+            counted: 0,
+            queued: false,
+            hurried: false,
+            closed: false,
+        };
         Arc::new(Self { task, name, sink, tail: Mutex::new(tail) })
     }
 
@@ -168,6 +186,19 @@ impl TaskLog {
         now: impl Fn() -> Time + Send + Sync + 'static,
     ) -> Arc<Self> {
         Self::new(task, name, 0, 0, Arc::new(LogSink::with(now, bus)))
+    }
+
+    /// Has the processor fetch what a line is appended to: at depth 0 the chunk, at 1 where the line will stand.
+    pub(crate) fn prefetch(&self, depth: usize) {
+        // Who reads it has it in his caches.
+        if let Ok(tail) = self.tail.try_lock()
+            && let Some(open) = &tail.open
+        {
+            match depth {
+                0 => prefetch(&**open),
+                _ => open.prefetch_end(),
+            }
+        }
     }
 
     /// Takes one line without its newline, of any bytes; it is cut at [`MAX_LINE_BYTES`], or `truncated` says that it was
@@ -248,7 +279,8 @@ impl TaskLog {
             older.in_flight.push(chunk.clone());
             chunks.push(chunk);
         }
-        self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
+        tail.bytes = 0;
+        self.count(&mut tail);
     }
 
     /// Puts it back into the sink's queue, out of which it was taken for nothing.
@@ -273,7 +305,6 @@ impl TaskLog {
         let mut tail = self.lock();
         for chunk in std::mem::take(&mut tail.older().in_flight).into_iter().rev() {
             tail.bytes += chunk.data.len();
-            self.sink.waiting_bytes.fetch_add(chunk.data.len(), Ordering::Relaxed);
             tail.older().sealed.push_front(chunk);
         }
         self.shrink(&mut tail);
@@ -285,7 +316,8 @@ impl TaskLog {
         let mut tail = self.lock();
         tail.closed = true;
         (tail.open, tail.older) = (None, None);
-        self.sink.waiting_bytes.fetch_sub(std::mem::take(&mut tail.bytes), Ordering::Relaxed);
+        tail.bytes = 0;
+        self.count(&mut tail);
     }
 
     fn append(&self, tail: &mut Tail, time: Time, stream: Stream, line: &[u8], truncated: bool) {
@@ -298,14 +330,13 @@ impl TaskLog {
         }
         let seq = tail.seq;
         let open = tail.open.get_or_insert_with(|| Box::new(LogChunk::new(self.task, seq, time)));
-        let added = open.push(time, stream, line, truncated);
-        tail.bytes += added;
-        self.sink.waiting_bytes.fetch_add(added, Ordering::Relaxed);
+        tail.bytes += open.push(time, stream, line, truncated);
         self.shrink(tail);
     }
 
     /// Loses the oldest lines while too much waits.
     fn shrink(&self, tail: &mut Tail) {
+        self.count(tail);
         let too_much = |tail: &Tail| {
             tail.bytes > MAX_WAITING_BYTES_PER_TASK
                 || self.sink.waiting_bytes.load(Ordering::Relaxed) > MAX_WAITING_BYTES
@@ -314,10 +345,23 @@ impl TaskLog {
             // The open chunk stays: it has the newest line.
             let Some(oldest) = tail.older.as_mut().and_then(|older| older.sealed.pop_front()) else { break };
             tail.bytes -= oldest.data.len();
-            self.sink.waiting_bytes.fetch_sub(oldest.data.len(), Ordering::Relaxed);
+            self.count(tail);
             tail.lost += u64::from(oldest.lines);
             self.sink.lost_lines.fetch_add(u64::from(oldest.lines), Ordering::Relaxed);
         }
+    }
+
+    /// Counts what waits with what waits of all logs.
+    fn count(&self, tail: &mut Tail) {
+        let Tail { bytes, counted, .. } = *tail;
+        if bytes >= counted + COUNTED_BYTES {
+            self.sink.waiting_bytes.fetch_add(bytes - counted, Ordering::Relaxed);
+        } else if bytes < counted {
+            self.sink.waiting_bytes.fetch_sub(counted - bytes, Ordering::Relaxed);
+        } else {
+            return;
+        }
+        tail.counted = bytes;
     }
 
     fn lock(&self) -> MutexGuard<'_, Tail> {

@@ -97,6 +97,10 @@ pub trait Runner: 'static {
     /// Begins one attempt. The future is polled once at once, on the worker's thread, and most attempts end in that
     /// poll: this is the tick path.
     fn run(&self, job: &Self::Job, attempt: Attempt) -> Self::Run;
+
+    /// Has the processor [prefetch](crate::prefetch) what [`run`](Self::run) reads of a job: at depth 0 what the job points to, at 1 what
+    /// that points to, and so on. It is called for all jobs that are to run at one depth, and then for all at the next.
+    fn prefetch(&self, _job: &Self::Job, _depth: usize) {}
 }
 
 /// One attempt at a run: what a runner is handed.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use thin_vec::ThinVec;
 
 use crate::outcome::{Counts, Outcome, Reason, RunRecord, Span};
+use crate::prefetch::{prefetch, prefetch_behind_counts};
 use crate::time::Time;
 
 /// How many records are kept with a task.
@@ -39,6 +40,16 @@ impl History {
         let mut history = Self { last_runs: last_runs.into(), lost, ..Self::default() };
         counts.iter().for_each(|(outcome, times)| history.count(outcome, times));
         history
+    }
+
+    /// Has the processor fetch the newest record: at depth 0 the list, of which most have one, at 1 the record, at 2 what it says of
+    /// several runs.
+    pub(super) fn prefetch(&self, depth: usize) {
+        match depth {
+            0 => prefetch_behind_counts(self.last_runs.as_ptr().cast(), size_of::<RunRecord>()),
+            1 => self.last_runs.last().into_iter().for_each(prefetch),
+            _ => self.last_runs.last().iter().filter_map(|run| run.span.as_deref()).for_each(prefetch),
+        }
     }
 
     /// How many due times ended with each outcome.

@@ -33,6 +33,7 @@ use crate::name::TaskName;
 use crate::outcome::{Outcome, Reason, RunId, RunKey, RunRecord, RunReport, TaskId, Trigger};
 use crate::patch::{Patch, Rest};
 use crate::ports::{Backlog, Definition, OpenRun, Pause, Progress, UnitState};
+use crate::prefetch::{prefetch, prefetch_arc};
 use crate::schedule::Schedule;
 use crate::spec::{Overlap, TaskSpec};
 use crate::time::Time;
@@ -220,6 +221,16 @@ impl Unit {
             whole: true,
             history: History::default(),
         }
+    }
+
+    /// Has the processor fetch what a tick reads: at depth 0 what the unit points to, at 1 what that does.
+    pub(crate) fn prefetch(&self, depth: usize) {
+        match depth {
+            0 => prefetch_arc(&self.spec),
+            1 => prefetch(self.spec.schedules()),
+            _ => {}
+        }
+        self.history.prefetch(depth);
     }
 
     /// The wake-up that it waits for.
