@@ -33,6 +33,13 @@ use crate::setup::{Services, Setup};
 /// How many attempts are made between two looks at the clock.
 const BATCH: u64 = 100;
 
+/// How a loop rests, as a host does while nothing is due: so many attempts on each thread, and the next ones when the period is over.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pace {
+    pub attempts: u64,
+    pub period: Duration,
+}
+
 /// What was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Floor {
@@ -58,8 +65,15 @@ pub enum FloorError {
     Attempt(Outcome),
 }
 
-/// Makes attempts at this plugin on so many threads, each with an engine of its own, for as long as `wall`.
-pub fn measure(wasm: &Bytes, threads: usize, wall: Duration, reset: Reset) -> Result<Floor, FloorError> {
+/// Makes attempts at this plugin on so many threads, each with an engine of its own, for as long as `wall`; without a pace one after the
+/// other.
+pub fn measure(
+    wasm: &Bytes,
+    threads: usize,
+    wall: Duration,
+    reset: Reset,
+    pace: Option<Pace>,
+) -> Result<Floor, FloorError> {
     let engines = Engines::new(threads, DEFAULT_POOL_SLOTS, reset)?;
     let admitted = admit(wasm)?;
     let code = Here::new(&engines)?.compile(&admitted).map_err(wasmtime)?;
@@ -69,7 +83,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration, reset: Reset) -> Re
     let loaded = linked.iter().map(|linked| Loaded::new(linked, &artefact));
     let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(|refused| wasmtime(refused.into_error()))?;
     let floors = thread::scope(|scope| {
-        let threads: Vec<_> = loaded.iter().map(|loaded| scope.spawn(|| attempts(loaded, wall))).collect();
+        let threads: Vec<_> = loaded.iter().map(|loaded| scope.spawn(move || attempts(loaded, wall, pace))).collect();
         let ended =
             threads.into_iter().map(|thread| thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         ended.collect::<Result<Vec<_>, _>>()
@@ -80,7 +94,7 @@ pub fn measure(wasm: &Bytes, threads: usize, wall: Duration, reset: Reset) -> Re
     })
 }
 
-fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
+fn attempts(loaded: &Loaded, wall: Duration, pace: Option<Pace>) -> Result<Floor, FloorError> {
     let name = TaskName::new("floor").expect("it is a name");
     let services = Arc::new(Services::detached(u64::MAX));
     let setup = Arc::new(Setup::new(Arc::new(TaskSpec::default()), services, 0));
@@ -99,9 +113,10 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let (start, start_cpu) = (Instant::now(), thread_cpu());
-        let mut attempts = 0;
+        let (mut attempts, mut next) = (0, start);
+        let batch = pace.map_or(BATCH, |pace| pace.attempts);
         while start.elapsed() < wall {
-            for _ in 0..BATCH {
+            for _ in 0..batch {
                 let now = Instant::now();
                 let turn = Turn {
                     attempt: attempt.clone(),
@@ -112,7 +127,11 @@ fn attempts(loaded: &Loaded, wall: Duration) -> Result<Floor, FloorError> {
                 let (ended, ..) = enter(loaded, &setup, Held::none(&setup), None, &turn).await;
                 check(&report(ended))?;
             }
-            attempts += BATCH;
+            attempts += batch;
+            if let Some(pace) = pace {
+                next += pace.period;
+                thread::sleep(next.saturating_duration_since(Instant::now()));
+            }
         }
         Ok(Floor { attempts, cpu: thread_cpu() - start_cpu })
     })

@@ -159,6 +159,7 @@ mod tests {
         let (one, two) = (numbered(TICKER, 1), numbered(TICKER, 200));
         assert_ne!(one, two);
         assert!(one.starts_with(TICKER));
-        taskhost_engine::floor::measure(&two.into(), 1, Duration::ZERO, Default::default()).expect("it is a plugin");
+        taskhost_engine::floor::measure(&two.into(), 1, Duration::ZERO, Default::default(), None)
+            .expect("it is a plugin");
     }
 }

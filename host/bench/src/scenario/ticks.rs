@@ -20,6 +20,9 @@ const CPU_GOAL_DUE_PER_SECOND: f64 = 10_000.0;
 pub(super) const OVER_RAW_LOOP_GOAL: f64 = 1.5;
 const OVER_RAW_LOOP_DUE_PER_SECOND: f64 = 10_000.0;
 
+/// Up to which part of what the raw loop can do one is measured that makes as many runs as are due.
+const MAX_PACE: f64 = 0.8;
+
 /// The most memory that a task may take, from so many tasks on: below, buffers and caches that do not grow weigh more.
 const MEMORY_GOAL_KIB: f64 = 1.0;
 const MEMORY_GOAL_TASKS: u32 = 100_000;
@@ -36,6 +39,9 @@ pub(super) async fn alone(bench: &Bench<'_>, load: Load) -> anyhow::Result<Secti
 /// Measures a host of its own, between two measurements of the raw loop.
 pub(super) async fn measure(bench: &Bench<'_>, load: Load) -> anyhow::Result<(Loaded, RawLoop)> {
     let mut raw_loop = RawLoop::new(bench.args.workers)?;
+    if load.due_per_second() <= MAX_PACE * raw_loop.runs_per_second() {
+        raw_loop = raw_loop.with_pace(load.due_per_second())?;
+    }
     let place = bench.place()?;
     let host = place.start().await?;
     let loaded = Loaded::measure(&host, load).await;
@@ -81,6 +87,9 @@ fn section(bench: &Bench<'_>, loaded: &Loaded, raw_loop: &RawLoop) -> Section {
     section.figure("CPU per tick over the raw engine loop", over_raw_loop, Unit::Times);
     if due_per_second >= OVER_RAW_LOOP_DUE_PER_SECOND {
         section.at_most(OVER_RAW_LOOP_GOAL);
+    }
+    if let Some(at_pace) = raw_loop.cpu_per_run_at_pace_us() {
+        section.figure("CPU per tick over the raw loop with rests", loaded.cpu_per_tick_us() / at_pace, Unit::Times);
     }
     section.figure("wake-ups", window.per_second(window.wake_ups()), Unit::PerSecond);
     section.figure("wake-ups per tick", window.wake_ups() as f64 / ticks, Unit::Count);
