@@ -32,7 +32,7 @@ pub(crate) use self::record::{RECORD_QUEUE, UnitBatch};
 pub use self::slot::Unchanged;
 pub(crate) use self::slot::{Known, NewUnit, Slot};
 use self::starts::{Noted, NotedStarts};
-use self::timers::{Due, Timers};
+use self::timers::{Timers, Wake};
 use crate::claims::Claims;
 use crate::events::EventBus;
 use crate::lateness::Lateness;
@@ -141,7 +141,7 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     leaving: HashSet<TaskName>,
     timers: Timers,
     /// Reused for what comes due together.
-    due: Vec<Due>,
+    due: Vec<Wake>,
     /// When something last came due.
     last_due: Time,
     in_flight: FuturesUnordered<InFlight<R::Run>>,
@@ -339,31 +339,32 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         due.clear();
         let may_wake = |at, slot: u32| may_wake(&self.shared.claims, at, || self.slots[slot as usize].as_ref());
         while due.len() < FIRE_BATCH
-            && let Some(next) = self.timers.pop(now, may_wake)
+            && let Some(wake) = self.timers.pop_wake(now, may_wake)
         {
-            due.push(next);
-        }
-        if due.is_empty() {
-            return false;
+            due.push(wake);
         }
         self.prefetch(&due);
-        for next in &due {
-            match *next {
-                Due::Wake { slot, number } => {
-                    if self.slots[slot as usize].as_ref().is_some_and(|slot| slot.wake == number) {
-                        self.step(slot, Input::Wake);
-                    }
-                }
-                Due::Stop { slot, key } => {
-                    let control = self.slots[slot as usize].as_ref().and_then(|slot| slot.control(key));
-                    control.into_iter().for_each(|control| control.stop());
-                }
+        for &Wake { slot, number, .. } in &due {
+            self.stop_due();
+            if self.slots[slot as usize].as_ref().is_some_and(|slot| slot.wake == number) {
+                self.step(slot, Input::Wake);
             }
         }
-        self.last_due = self.clock.now();
+        self.stop_due();
+        if !due.is_empty() {
+            self.last_due = self.clock.now();
+        }
         let more = due.len() == FIRE_BATCH;
         self.due = due;
         more
+    }
+
+    /// Stops the runs whose time for it has come, which waits for no ticks of others.
+    fn stop_due(&mut self) {
+        while let Some((slot, key)) = self.timers.pop_stop(|| self.clock.now()) {
+            let control = self.slots[slot as usize].as_ref().and_then(|slot| slot.control(key));
+            control.into_iter().for_each(|control| control.stop());
+        }
     }
 
     fn step_all(&mut self, input: impl Fn() -> Input) {

@@ -72,9 +72,9 @@ impl LogChunk {
         true
     }
 
-    /// Has the processor fetch the place where the next line will stand, and what stands before it, which may move.
+    /// Has the processor fetch the place where the next line will stand, and of a small chunk what stands before it, which may move.
     pub(super) fn prefetch_end(&self) {
-        prefetch(self.data.as_slice());
+        prefetch(&self.data[self.data.len().saturating_sub(SMALL_CHUNK_BYTES)..]);
     }
 
     /// Appends a line; answers by how many bytes the chunk grew.

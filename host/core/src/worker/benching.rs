@@ -24,9 +24,7 @@ impl Timers {
 
     /// The unit whose wake-up has come.
     pub fn pop(&mut self, now: Time) -> Option<u32> {
-        match self.0.pop(now, |_, _| true)? {
-            timers::Due::Wake { slot, .. } | timers::Due::Stop { slot, .. } => Some(slot),
-        }
+        self.0.pop_wake(now, |_, _| true).map(|wake| wake.slot)
     }
 }
 

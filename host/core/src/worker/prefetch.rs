@@ -1,6 +1,6 @@
 //! What a tick reads of its task, fetched for all that come due together before the first of them begins.
 
-use super::timers::Due;
+use super::timers::Wake;
 use super::{Slot, Worker};
 use crate::ports::{Clock, Runner};
 use crate::prefetch::{prefetch, prefetch_arc};
@@ -10,11 +10,10 @@ const DEPTH: usize = 4;
 
 impl<R: Runner, C: Clock> Worker<R, C> {
     /// Goes from place to place for all of them at a time, so that of none is read what was not fetched while the others had their turn.
-    pub(super) fn prefetch(&self, due: &[Due]) {
+    pub(super) fn prefetch(&self, due: &[Wake]) {
         for depth in 0..DEPTH {
-            for due in due {
-                let (Due::Wake { slot, .. } | Due::Stop { slot, .. }) = *due;
-                let slot = &self.slots[slot as usize];
+            for wake in due {
+                let slot = &self.slots[wake.slot as usize];
                 match (depth, slot) {
                     (0, slot) => prefetch(slot),
                     (_, None) => {}

@@ -1,10 +1,13 @@
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::log::{LogChunk, TaskLog};
 use crate::outcome::{Outcome, Reason, RunId, RunRecord, Span};
 use crate::patch::{Patch, Patches};
-use crate::ports::{Definition, RunControl, UnitState};
+use crate::ports::{Attempt, Definition, RunControl, UnitState};
 use crate::schedule::{ScheduleText, Zone};
 use crate::spec::{SpecPatch, TaskSpec};
 use crate::testing::{FakeRunner, MemoryStore, START, TestClock};
@@ -28,23 +31,11 @@ impl Bench {
 
     fn with_claim(until: Time) -> Self {
         let clock = TestClock::start();
-        let bus = EventBus::new();
-        let (logs, _) = LogSink::new(move || clock.now(), bus.clone());
         let (state_sender, states) = mpsc::channel(RECORD_QUEUE);
         let store = Arc::<MemoryStore>::default();
-        let claims = Arc::<Claims>::default();
+        let shared = shared(state_sender, Arc::clone(&store));
+        let claims = Arc::clone(&shared.claims);
         claims.extend(until);
-        let shared = Shared {
-            bus,
-            logs,
-            states: state_sender,
-            store: Arc::clone(&store) as Arc<dyn Store>,
-            claims: Arc::clone(&claims),
-            wishes: mpsc::channel(MAX_WISHES).0,
-            cancel_grace: Duration::from_secs(5),
-            ceilings: Arc::default(),
-            answers: mpsc::unbounded_channel().0,
-        };
         let runner = FakeRunner::default();
         let started = Arc::clone(&runner.started);
         let (commands, receiver) = mpsc::channel(MAX_WAITING_COMMANDS);
@@ -82,6 +73,22 @@ impl Bench {
 
     fn started_count(&self) -> usize {
         self.started.lock().expect("no panic").len()
+    }
+}
+
+/// What a worker shares with others, who are not there. Nothing is claimed.
+fn shared(states: mpsc::Sender<UnitBatch>, store: Arc<MemoryStore>) -> Shared {
+    let bus = EventBus::new();
+    Shared {
+        logs: LogSink::new(|| START, bus.clone()).0,
+        bus,
+        states,
+        store,
+        claims: Arc::default(),
+        wishes: mpsc::channel(MAX_WISHES).0,
+        cancel_grace: Duration::from_secs(5),
+        ceilings: Arc::default(),
+        answers: mpsc::unbounded_channel().0,
     }
 }
 
@@ -153,6 +160,76 @@ fn a_run_that_does_not_heed_its_cancelling_is_stopped_after_the_grace() {
         pass(Duration::from_secs(1)).await;
         assert!(bench.ask(|worker| worker.slot("a")?.open_runs().pop()).await.is_some(), "the next run has begun");
     });
+}
+
+/// A clock that is set by hand.
+#[derive(Clone)]
+struct HandClock(Arc<AtomicI64>);
+
+impl Clock for HandClock {
+    type Alarm = Self;
+
+    fn now(&self) -> Time {
+        Time(self.0.load(Ordering::Relaxed))
+    }
+
+    fn alarm(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Alarm for HandClock {
+    async fn until(&mut self, _time: Time) {
+        std::future::pending().await
+    }
+}
+
+/// Its first guest never ends, and each of the others takes 400 ms, in which nobody else has his turn.
+struct BusyRunner {
+    clock: HandClock,
+    first: RefCell<Option<Arc<RunControl>>>,
+    /// Whether the first was told to stop when one of the others began.
+    stopped: Rc<RefCell<Vec<bool>>>,
+}
+
+impl Runner for BusyRunner {
+    type Job = ();
+    type Run = Pin<Box<dyn Future<Output = RunReport>>>;
+
+    fn run(&self, _job: &(), attempt: Attempt) -> Self::Run {
+        let mut first = self.first.borrow_mut();
+        let Some(control) = &*first else {
+            *first = Some(attempt.control);
+            return Box::pin(std::future::pending());
+        };
+        self.stopped.borrow_mut().push(control.is_stopped());
+        self.clock.0.fetch_add(400_000_000, Ordering::Relaxed);
+        Box::pin(std::future::ready(RunReport::of(Outcome::Success)))
+    }
+}
+
+#[test]
+fn a_hard_stop_does_not_wait_for_all_ticks_that_are_due_before_it() {
+    let clock = HandClock(Arc::new(AtomicI64::new(START.0)));
+    let stopped = Rc::<RefCell<Vec<bool>>>::default();
+    let runner = BusyRunner { clock: clock.clone(), first: RefCell::default(), stopped: Rc::clone(&stopped) };
+    let (states, _received) = mpsc::channel(RECORD_QUEUE);
+    let shared = shared(states, Arc::default());
+    shared.claims.extend(Time(i64::MAX));
+    let mut worker = Worker::new(runner, clock.clone(), shared);
+    for (id, name, every) in [(1, "first", "600ms"), (2, "a", "5s"), (3, "b", "5s"), (4, "c", "5s")] {
+        let definition = definition(id, name, every, &[]);
+        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job: Ok(()), known: None };
+        worker.register(unit, &Outage::after(None, START));
+    }
+    let set = |millis: u64| clock.0.store(START.saturating_add(Duration::from_millis(millis)).0, Ordering::Relaxed);
+    set(600);
+    worker.fire_due();
+    assert!(worker.cancel("first", None).is_some(), "it goes on");
+    // Its grace ends at 5.6 s, while the others have their turns.
+    set(5_000);
+    worker.fire_due();
+    assert_eq!(*stopped.borrow(), [false, false, true]);
 }
 
 #[test]

@@ -21,12 +21,12 @@ pub(super) struct Timers {
     count: u32,
 }
 
-/// Ordered by time.
+/// The wake-up of a unit. Ordered by time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Wake {
     at: Time,
-    slot: u32,
-    number: u32,
+    pub(super) slot: u32,
+    pub(super) number: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,15 +34,6 @@ struct Stop {
     at: Time,
     slot: u32,
     key: RunKey,
-}
-
-/// What has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Due {
-    /// The wake-up of a unit with this number.
-    Wake { slot: u32, number: u32 },
-    /// The hard stop of a run.
-    Stop { slot: u32, key: RunKey },
 }
 
 impl Timers {
@@ -67,19 +58,19 @@ impl Timers {
         [self.wakes.next(), stop].into_iter().flatten().min()
     }
 
-    /// Takes out the first one that has come. `may_wake` is asked for the first wake-up, with its time and its unit: the others come
-    /// after it.
-    pub(super) fn pop(&mut self, now: Time, may_wake: impl FnOnce(Time, u32) -> bool) -> Option<Due> {
-        if let Some(&Reverse(Stop { at, slot, key })) = self.stops.peek()
-            && at <= now
-        {
+    /// Takes out the first wake-up, if it has come and `may_wake` says so of its time and its unit: the others come after it.
+    pub(super) fn pop_wake(&mut self, now: Time, may_wake: impl FnOnce(Time, u32) -> bool) -> Option<Wake> {
+        let wake = self.wakes.peek(now).filter(|wake| may_wake(wake.at, wake.slot))?;
+        self.wakes.pop();
+        Some(wake)
+    }
+
+    /// Takes out the first stop, if it has come: the unit and the run.
+    pub(super) fn pop_stop(&mut self, now: impl FnOnce() -> Time) -> Option<(u32, RunKey)> {
+        let &Reverse(Stop { at, slot, key }) = self.stops.peek()?;
+        (at <= now()).then(|| {
             self.stops.pop();
-            return Some(Due::Stop { slot, key });
-        }
-        let Wake { at, slot, number } = self.wakes.peek(now)?;
-        may_wake(at, slot).then(|| {
-            self.wakes.pop();
-            Due::Wake { slot, number }
+            (slot, key)
         })
     }
 
@@ -112,10 +103,12 @@ mod tests {
         let number = timers.wake(7, Some(Time(10)));
         timers.stop(7, key, Time(20));
         assert_eq!(timers.next(), Some(Time(10)));
-        assert_eq!(timers.pop(Time(9), |_, _| true), None, "nothing has come");
-        assert_eq!(timers.pop(Time(20), |_, _| false), Some(Due::Stop { slot: 7, key }));
-        assert_eq!(timers.pop(Time(20), |_, _| false), None, "it was told to wait");
-        assert_eq!(timers.pop(Time(20), |at, slot| (at, slot) == (Time(10), 7)), Some(Due::Wake { slot: 7, number }));
+        assert_eq!(timers.pop_wake(Time(9), |_, _| true), None, "nothing has come");
+        assert_eq!(timers.pop_stop(|| Time(19)), None, "nothing has come");
+        assert_eq!(timers.pop_stop(|| Time(20)), Some((7, key)));
+        assert_eq!(timers.pop_wake(Time(20), |_, _| false), None, "it was told to wait");
+        let wake = timers.pop_wake(Time(20), |at, slot| (at, slot) == (Time(10), 7));
+        assert_eq!(wake, Some(Wake { at: Time(10), slot: 7, number }));
         assert_eq!(timers.len(), 0);
     }
 

@@ -33,7 +33,7 @@ pub(super) struct Wheel {
     tick: u64,
     /// Those of this tick, and earlier.
     come: BinaryHeap<Reverse<Wake>>,
-    levels: [Level; LEVELS],
+    levels: Box<[Level; LEVELS]>,
     len: usize,
 }
 
@@ -93,7 +93,7 @@ impl Wheel {
     pub(super) fn retain(&mut self, is_meant: impl Fn(&Wake) -> bool) {
         self.come.retain(|Reverse(wake)| is_meant(wake));
         self.len = self.come.len();
-        for level in &mut self.levels {
+        for level in self.levels.iter_mut() {
             for (number, slot) in level.slots.iter_mut().enumerate() {
                 slot.wakes.retain(&is_meant);
                 slot.first = slot.wakes.iter().map(|wake| wake.at).min().unwrap_or_default();
