@@ -75,7 +75,7 @@ pub(crate) fn compare(group: &str, parts: &[Part], bless: bool) -> anyhow::Resul
     let mut within = true;
     let mut out = std::io::stdout().lock();
     writeln!(out, "{:<44} {:>14} {:>14}", format!("{group}: instructions per operation"), "counted", "committed")?;
-    for part in parts {
+    for part in parts.iter().filter(|part| part.counted_calls > 0) {
         let count = count(part)?;
         let (name, times) = (part.name, |old: u64| count as f64 / old.max(1) as f64);
         match known.get(name) {

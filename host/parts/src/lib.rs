@@ -27,7 +27,7 @@ pub struct Part {
     /// How many operations each call of it does: figures are of one.
     pub operations: u32,
     /// How many calls make a round of those that are counted: so many that what happens seldom, a vector that grows, say, is among
-    /// them.
+    /// them. None for what executes the same as another part, and is timed because it finds the caches otherwise.
     pub counted_calls: u32,
 }
 

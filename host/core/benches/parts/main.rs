@@ -36,9 +36,15 @@ const PARTS: &[Part] = &[
     Part { name: "log: append a line", prepare: log_line, operations: 1, counted_calls: 100_000 },
     Part {
         name: "worker: a tick, no engine",
-        prepare: worker::ticks,
-        operations: worker::DUE_AT_ONCE,
+        prepare: worker::ticks_of_few,
+        operations: worker::FEW_DUE_AT_ONCE,
         counted_calls: 1_000,
+    },
+    Part {
+        name: "worker: a tick of 100,000 tasks",
+        prepare: worker::ticks_of_many,
+        operations: worker::MANY_DUE_AT_ONCE,
+        counted_calls: 0,
     },
 ];
 

@@ -14,13 +14,18 @@ use taskhost_core::time::Time;
 use crate::testing::{MemoryStore, START};
 use crate::{LINE, SECOND, definition, success};
 
-/// How many tasks it has, each due every second at a time of its own.
-const TASKS: u32 = 10_000;
-
-/// How many of them come due with each step of the clock, which is a millisecond.
-pub(crate) const DUE_AT_ONCE: u32 = 10;
-
+/// How long a step of the clock is. Each task is due every second at a time of its own, so that as many come due with each step as it has
+/// thousands of tasks.
 const STEP: Duration = Duration::from_millis(1);
+const STEPS_PER_SECOND: u32 = 1_000;
+
+/// Few tasks, of which all is in the caches.
+const FEW: u32 = 10_000;
+pub(crate) const FEW_DUE_AT_ONCE: u32 = FEW / STEPS_PER_SECOND;
+
+/// So many that nothing of one is in the caches any more when it comes due.
+const MANY: u32 = 100_000;
+pub(crate) const MANY_DUE_AT_ONCE: u32 = MANY / STEPS_PER_SECOND;
 
 /// A clock that stands still until it is set.
 #[derive(Clone)]
@@ -56,12 +61,21 @@ impl Runner for Succeeding {
     }
 }
 
-/// The ticks of a millisecond; once a simulated second, what they did goes on its way to the recorder.
-pub(crate) fn ticks() -> Box<dyn FnMut()> {
+/// The ticks of a millisecond.
+pub(crate) fn ticks_of_few() -> Box<dyn FnMut()> {
+    ticks(FEW)
+}
+
+pub(crate) fn ticks_of_many() -> Box<dyn FnMut()> {
+    ticks(MANY)
+}
+
+/// Once a simulated second, what they did goes on its way to the recorder.
+fn ticks(tasks: u32) -> Box<dyn FnMut()> {
     let clock = HandClock(Arc::new(AtomicI64::new(START.0)));
     let mut worker = HandDriven::new(Succeeding, clock.clone(), Arc::<MemoryStore>::default());
-    for number in 0..TASKS {
-        let added_at = START.saturating_add(SECOND / TASKS * number);
+    for number in 0..tasks {
+        let added_at = START.saturating_add(SECOND / tasks * number);
         worker.add(definition(u64::from(number), &format!("team/service-{number:06}"), added_at), ());
     }
     let mut steps = 0;
@@ -69,13 +83,13 @@ pub(crate) fn ticks() -> Box<dyn FnMut()> {
         clock.0.fetch_add(i64::try_from(STEP.as_nanos()).expect("it is short"), Ordering::Relaxed);
         worker.fire();
         steps += 1;
-        if steps % (TASKS / DUE_AT_ONCE) == 0 {
+        if steps % STEPS_PER_SECOND == 0 {
             let (patches, lines) = worker.take_over();
-            assert!(patches > 0 || steps == TASKS / DUE_AT_ONCE, "successes are written as patches");
+            assert!(patches > 0 || steps == STEPS_PER_SECOND, "successes are written as patches");
             assert!(lines > 0, "guests write lines");
         }
     };
     // Until every task has run, and is written whole.
-    (0..3 * TASKS / DUE_AT_ONCE).for_each(|_| step());
+    (0..3 * STEPS_PER_SECOND).for_each(|_| step());
     Box::new(step)
 }
