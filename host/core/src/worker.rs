@@ -1,8 +1,9 @@
 //! One worker: many units on one thread, with their timers and their runs.
 //!
-//! The tick path begins here: [`Worker::fire_due`] takes a due unit from the timers, its state machine says start (`act`), the
-//! runner is polled once, and in most cases the run has ended and is folded in before the next unit's turn. Nothing on this path
-//! is shared with another thread but the task's own log. Everybody else reaches a worker by sending it a closure.
+//! The tick path begins here: [`Worker::fire_due`] takes the units that are due from the timers and has what they read fetched into
+//! the caches; then the state machine of each says start (`act`), the runner is polled once, and in most cases the run has ended and
+//! is folded in before the next unit's turn. Nothing on this path is shared with another thread but the task's own log. Everybody
+//! else reaches a worker by sending it a closure.
 
 mod act;
 pub mod benching;

@@ -10,28 +10,28 @@ use std::collections::BinaryHeap;
 use super::Wake;
 use crate::time::Time;
 
-/// A slot of the finest level is as long as 2 to this many nanoseconds, which is about a millisecond.
-const TICK_BITS: u32 = 20;
+/// A granule, which is a slot of the finest level, is as long as 2 to this many nanoseconds: about a millisecond.
+const GRANULE_BITS: u32 = 20;
 
 /// A level has 2 to this many slots, and a slot of it is as long as all slots of the level below.
 const LEVEL_BITS: u32 = 6;
 const SLOTS: usize = 1 << LEVEL_BITS;
 
 /// So many reach the end of all time.
-const LEVELS: usize = (i64::BITS - TICK_BITS).div_ceil(LEVEL_BITS) as usize;
+const LEVELS: usize = (i64::BITS - GRANULE_BITS).div_ceil(LEVEL_BITS) as usize;
 
 /// A slot of the finest level keeps room for so many wake-ups when it is empty.
 const MAX_KEPT_ROOM: usize = 1024;
 
 /// All wake-ups that were asked for.
 ///
-/// Time is counted in ticks. The digits of a tick to the base of 64 are its places on the levels: a wake-up stands on the level of the
-/// highest digit that it does not share with the tick that has come, in the slot of that digit, which is therefore one to come.
+/// Time is counted in granules. The digits of a granule's number to the base of 64 are its places on the levels: a wake-up stands on the level of the
+/// highest digit that it does not share with the granule that has come, in the slot of that digit, which is therefore one to come.
 #[derive(Default)]
 pub(super) struct Wheel {
     /// How far the wheel was turned.
-    tick: u64,
-    /// Those of this tick, and earlier.
+    granule: u64,
+    /// Those of this granule, and earlier.
     come: BinaryHeap<Reverse<Wake>>,
     levels: Box<[Level; LEVELS]>,
     len: usize,
@@ -74,7 +74,7 @@ impl Wheel {
 
     /// The first one, if it has come.
     pub(super) fn peek(&mut self, now: Time) -> Option<Wake> {
-        self.turn(tick_of(now));
+        self.turn(granule_of(now));
         self.come.peek().map(|Reverse(wake)| *wake).filter(|wake| wake.at <= now)
     }
 
@@ -106,12 +106,12 @@ impl Wheel {
     }
 
     fn place(&mut self, wake: Wake) {
-        let tick = tick_of(wake.at);
-        if tick <= self.tick {
+        let granule = granule_of(wake.at);
+        if granule <= self.granule {
             return self.come.push(Reverse(wake));
         }
-        let level = (tick ^ self.tick).ilog2() / LEVEL_BITS;
-        let slot = digit(tick, level);
+        let level = (granule ^ self.granule).ilog2() / LEVEL_BITS;
+        let slot = digit(granule, level);
         let level = &mut self.levels[level as usize];
         level.occupied |= 1 << slot;
         let slot = &mut level.slots[slot];
@@ -125,14 +125,14 @@ impl Wheel {
         Some((level, self.levels[level].occupied.trailing_zeros() as usize))
     }
 
-    /// Turns it up to a tick: each slot that begins until then is emptied into finer ones, and what is of the tick or before has come.
+    /// Turns it up to a granule: each slot that begins until then is emptied into finer ones, and what is of it or before has come.
     fn turn(&mut self, until: u64) {
         while let Some((level, slot)) = self.first_slot() {
-            let begins = begin_of(self.tick, level as u32, slot as u64);
+            let begins = begin_of(self.granule, level as u32, slot as u64);
             if begins > until {
                 break;
             }
-            self.tick = begins;
+            self.granule = begins;
             let Level { occupied, slots } = &mut self.levels[level];
             *occupied &= !(1 << slot);
             let mut wakes = std::mem::take(&mut slots[slot].wakes);
@@ -143,22 +143,22 @@ impl Wheel {
                 self.levels[level].slots[slot].wakes = wakes;
             }
         }
-        self.tick = self.tick.max(until);
+        self.granule = self.granule.max(until);
     }
 }
 
-/// The tick that a time is in. Before 1970 there is one only.
-fn tick_of(time: Time) -> u64 {
-    time.0.max(0).cast_unsigned() >> TICK_BITS
+/// The granule that a time is in. Before 1970 there is one only.
+fn granule_of(time: Time) -> u64 {
+    time.0.max(0).cast_unsigned() >> GRANULE_BITS
 }
 
-fn digit(tick: u64, level: u32) -> usize {
-    (tick >> (level * LEVEL_BITS)) as usize % SLOTS
+fn digit(granule: u64, level: u32) -> usize {
+    (granule >> (level * LEVEL_BITS)) as usize % SLOTS
 }
 
-/// The tick with which a slot begins that shares its higher digits with `tick`.
-fn begin_of(tick: u64, level: u32, slot: u64) -> u64 {
-    let above = tick >> ((level + 1) * LEVEL_BITS);
+/// The granule with which a slot begins that shares its higher digits with `granule`.
+fn begin_of(granule: u64, level: u32, slot: u64) -> u64 {
+    let above = granule >> ((level + 1) * LEVEL_BITS);
     ((above << LEVEL_BITS) | slot) << (level * LEVEL_BITS)
 }
 
@@ -188,7 +188,7 @@ mod tests {
         let start = 1_767_225_600_000_000_000;
         for bit in 0..61 {
             let mut wheel = Wheel::default();
-            wheel.turn(tick_of(Time(start)));
+            wheel.turn(granule_of(Time(start)));
             let at = start + (1 << bit);
             wheel.push(wake(at, 7));
             assert_eq!(wheel.next(), Some(Time(at)));
