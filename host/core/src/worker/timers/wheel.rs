@@ -85,9 +85,12 @@ impl Wheel {
 
     /// How many have come and were not taken.
     pub(super) fn due(&self, now: Time) -> usize {
-        let slots = self.levels.iter().flat_map(|level| &level.slots);
-        let lists = slots.flat_map(|slot| slot.wakes.iter().take_while(|_| slot.first <= now));
-        lists.chain(self.come.iter().map(|Reverse(wake)| wake)).filter(|wake| wake.at <= now).count()
+        let slots = self.levels.iter().flat_map(|level| &level.slots).filter(|slot| slot.first <= now);
+        slots
+            .flat_map(|slot| &slot.wakes)
+            .chain(self.come.iter().map(|Reverse(wake)| wake))
+            .filter(|wake| wake.at <= now)
+            .count()
     }
 
     pub(super) fn retain(&mut self, is_meant: impl Fn(&Wake) -> bool) {
