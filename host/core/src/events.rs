@@ -165,6 +165,8 @@ mod tests {
         let mut slow = bus.subscribe(false);
         (1..=2 * CAPACITY_EVENTS).for_each(publish);
         assert!(matches!(slow.next().await, Next::Lagged(_)));
+        drop(slow);
+        publish(0);
         let seen = seen.lock().expect("no test panics here");
         assert_eq!((seen.len(), seen[0]), (2 * CAPACITY_EVENTS, Time(1)));
     }

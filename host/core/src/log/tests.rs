@@ -116,9 +116,28 @@ fn a_store_that_takes_nothing_costs_bounded_memory_and_lost_lines_are_counted() 
 }
 
 #[test]
+fn what_waits_is_counted_with_that_of_all_logs_but_for_a_step_of_each() {
+    let (log, _unwritten) = log();
+    let other = TaskLog::new(8, name(), 0, 0, Arc::clone(&log.sink));
+    let counted = || log.sink.waiting_bytes.load(Ordering::Relaxed);
+    for number in 0..500 {
+        [&log, &other][number % 2].push(Stream::Stdout, &vec![b'x'; number], false);
+        let waits = log.lock().bytes + other.lock().bytes;
+        assert!((counted()..counted() + 2 * COUNTED_BYTES).contains(&waits), "{waits} of which {}", counted());
+    }
+    take(&log);
+    assert!(counted() > 0, "the other waits still");
+    log.refused();
+    let waits = log.lock().bytes + other.lock().bytes;
+    assert!((counted()..counted() + 2 * COUNTED_BYTES).contains(&waits), "what is refused waits again");
+    [&log, &other].into_iter().for_each(|log| drop(take(log)));
+    assert_eq!(counted(), 0);
+}
+
+#[test]
 fn a_deleted_tasks_log_frees_what_it_held() {
     let (log, _unwritten) = log();
-    log.push(Stream::Stdout, b"1", false);
+    log.push(Stream::Stdout, &[b'1'; COUNTED_BYTES], false);
     log.close();
     log.push(Stream::Stdout, b"2", false);
     assert!(log.tail(0, 10).is_empty());
