@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -48,6 +48,38 @@ impl Clock for TestClock {
 impl Alarm for TestClock {
     async fn until(&mut self, time: Time) {
         tokio::time::sleep(time.since(self.now()).min(MAX_SLEEP)).await;
+    }
+}
+
+/// A clock that stands still until it is moved by hand: for what is driven without a runtime.
+#[derive(Clone)]
+pub(crate) struct HandClock(Arc<AtomicI64>);
+
+impl HandClock {
+    pub(crate) fn start() -> Self {
+        Self(Arc::new(AtomicI64::new(START.0)))
+    }
+
+    pub(crate) fn pass(&self, time: Duration) {
+        self.0.fetch_add(i64::try_from(time.as_nanos()).expect("it is short"), Ordering::Relaxed);
+    }
+}
+
+impl Clock for HandClock {
+    type Alarm = Self;
+
+    fn now(&self) -> Time {
+        Time(self.0.load(Ordering::Relaxed))
+    }
+
+    fn alarm(&self) -> Self {
+        self.clone()
+    }
+}
+
+impl Alarm for HandClock {
+    async fn until(&mut self, _time: Time) {
+        std::future::pending().await
     }
 }
 

@@ -1,17 +1,15 @@
 //! A whole worker, whose guests write a line and succeed at once.
 
-use std::future::{Ready, pending, ready};
+use std::future::{Ready, ready};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use taskhost_core::benching::HandDriven;
 use taskhost_core::log::Stream;
 use taskhost_core::outcome::RunReport;
-use taskhost_core::ports::{Alarm, Attempt, Clock, Runner};
-use taskhost_core::time::Time;
+use taskhost_core::ports::{Attempt, Runner};
 
-use crate::testing::{MemoryStore, START};
+use crate::testing::{HandClock, MemoryStore, START};
 use crate::{LINE, SECOND, definition, success};
 
 /// How long a step of the clock is. Each task is due every second at a time of its own, so that as many come due with each step as it has
@@ -26,28 +24,6 @@ pub(crate) const FEW_DUE_AT_ONCE: u32 = FEW / STEPS_PER_SECOND;
 /// So many that nothing of one is in the caches any more when it comes due.
 const MANY: u32 = 100_000;
 pub(crate) const MANY_DUE_AT_ONCE: u32 = MANY / STEPS_PER_SECOND;
-
-/// A clock that stands still until it is set.
-#[derive(Clone)]
-struct HandClock(Arc<AtomicI64>);
-
-impl Clock for HandClock {
-    type Alarm = Self;
-
-    fn now(&self) -> Time {
-        Time(self.0.load(Ordering::Relaxed))
-    }
-
-    fn alarm(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Alarm for HandClock {
-    async fn until(&mut self, _time: Time) {
-        pending().await
-    }
-}
 
 struct Succeeding;
 
@@ -72,7 +48,7 @@ pub(crate) fn ticks_of_many() -> Box<dyn FnMut()> {
 
 /// Once a simulated second, what they did goes on its way to the recorder.
 fn ticks(tasks: u32) -> Box<dyn FnMut()> {
-    let clock = HandClock(Arc::new(AtomicI64::new(START.0)));
+    let clock = HandClock::start();
     let mut worker = HandDriven::new(Succeeding, clock.clone(), Arc::<MemoryStore>::default());
     for number in 0..tasks {
         let added_at = START.saturating_add(SECOND / tasks * number);
@@ -80,7 +56,7 @@ fn ticks(tasks: u32) -> Box<dyn FnMut()> {
     }
     let mut steps = 0;
     let mut step = move || {
-        clock.0.fetch_add(i64::try_from(STEP.as_nanos()).expect("it is short"), Ordering::Relaxed);
+        clock.pass(STEP);
         worker.fire();
         steps += 1;
         if steps % STEPS_PER_SECOND == 0 {

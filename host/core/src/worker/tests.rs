@@ -1,7 +1,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use super::*;
 use crate::log::{LogChunk, TaskLog};
@@ -10,7 +9,7 @@ use crate::patch::{Patch, Patches};
 use crate::ports::{Attempt, Definition, RunControl, UnitState};
 use crate::schedule::{ScheduleText, Zone};
 use crate::spec::{SpecPatch, TaskSpec};
-use crate::testing::{FakeRunner, MemoryStore, START, TestClock};
+use crate::testing::{FakeRunner, HandClock, MemoryStore, START, TestClock};
 use crate::unit::{History, Outage, Running, Unit};
 
 type TestWorker = Worker<FakeRunner, TestClock>;
@@ -162,28 +161,6 @@ fn a_run_that_does_not_heed_its_cancelling_is_stopped_after_the_grace() {
     });
 }
 
-/// A clock that is set by hand.
-#[derive(Clone)]
-struct HandClock(Arc<AtomicI64>);
-
-impl Clock for HandClock {
-    type Alarm = Self;
-
-    fn now(&self) -> Time {
-        Time(self.0.load(Ordering::Relaxed))
-    }
-
-    fn alarm(&self) -> Self {
-        self.clone()
-    }
-}
-
-impl Alarm for HandClock {
-    async fn until(&mut self, _time: Time) {
-        std::future::pending().await
-    }
-}
-
 /// Its first guest never ends, and each of the others takes 400 ms, in which nobody else has his turn.
 struct BusyRunner {
     clock: HandClock,
@@ -203,14 +180,14 @@ impl Runner for BusyRunner {
             return Box::pin(std::future::pending());
         };
         self.stopped.borrow_mut().push(control.is_stopped());
-        self.clock.0.fetch_add(400_000_000, Ordering::Relaxed);
+        self.clock.pass(Duration::from_millis(400));
         Box::pin(std::future::ready(RunReport::of(Outcome::Success)))
     }
 }
 
 #[test]
 fn a_hard_stop_does_not_wait_for_all_ticks_that_are_due_before_it() {
-    let clock = HandClock(Arc::new(AtomicI64::new(START.0)));
+    let clock = HandClock::start();
     let stopped = Rc::<RefCell<Vec<bool>>>::default();
     let runner = BusyRunner { clock: clock.clone(), first: RefCell::default(), stopped: Rc::clone(&stopped) };
     let (states, _received) = mpsc::channel(RECORD_QUEUE);
@@ -222,12 +199,11 @@ fn a_hard_stop_does_not_wait_for_all_ticks_that_are_due_before_it() {
         let unit = NewUnit { definition, plugin: Sha256([0; 32]), job: Ok(()), known: None };
         worker.register(unit, &Outage::after(None, START));
     }
-    let set = |millis: u64| clock.0.store(START.saturating_add(Duration::from_millis(millis)).0, Ordering::Relaxed);
-    set(600);
+    clock.pass(Duration::from_millis(600));
     worker.fire_due();
     assert!(worker.cancel("first", None).is_some(), "it goes on");
     // Its grace ends at 5.6 s, while the others have their turns.
-    set(5_000);
+    clock.pass(Duration::from_millis(4_400));
     worker.fire_due();
     assert_eq!(*stopped.borrow(), [false, false, true]);
 }
