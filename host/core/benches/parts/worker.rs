@@ -51,7 +51,8 @@ fn ticks(tasks: u32) -> Box<dyn FnMut()> {
     let clock = HandClock::start();
     let mut worker = HandDriven::new(Succeeding, clock.clone(), Arc::<MemoryStore>::default());
     for number in 0..tasks {
-        let added_at = START.saturating_add(SECOND / tasks * number);
+        // In no order, as tasks are added: those that come due together do not stand together in memory.
+        let added_at = START.saturating_add(SECOND / tasks * (u64::from(number) * 69_621 % u64::from(tasks)) as u32);
         worker.add(definition(u64::from(number), &format!("team/service-{number:06}"), added_at), ());
     }
     let mut steps = 0;
