@@ -58,7 +58,7 @@ const REMOVED_AT_ONCE: u64 = 500;
 const CLOSING_REMOVALS: usize = 100;
 
 /// Where a task has rows; each table's key begins with it.
-const TABLES: [&str; 4] = ["unit_state", "starts", "log_chunks", "runs"];
+const TABLES: [&str; 5] = ["unit_state", "starts", "log_chunks", "log_seqs", "runs"];
 
 /// The writing side; belongs to one thread.
 #[derive(Debug)]
@@ -372,7 +372,7 @@ fn open_checked(file: &Path) -> Result<Connection, OpenError> {
     let mut conn = connect_to_write(file).map_err(&database)?;
     migrate(&mut conn, file, migrate::HISTORY)?;
     // Records and logs may be many, and nothing runs by them: they are not read here.
-    for table in ["unit_state", "starts", "host_runs"] {
+    for table in ["unit_state", "starts", "log_seqs", "host_runs"] {
         database::check_table(&conn, table)
             .map_err(&database)?
             .map_err(|reason| OpenError::Damaged { file: file.to_owned(), reason })?;
@@ -448,7 +448,8 @@ fn orphans(conn: &Connection, tasks: &[i64]) -> rusqlite::Result<Vec<TaskId>> {
     let mut tasks = tasks.to_vec();
     tasks.sort_unstable();
     let mut orphans = Vec::new();
-    for table in TABLES {
+    // What has chunks of log lines has a number of the newest.
+    for table in TABLES.into_iter().filter(|table| *table != "log_chunks") {
         // From one task to the next by the key, without reading what is between.
         let mut next = conn.prepare(&format!("SELECT task FROM {table} WHERE task >= ?1 ORDER BY task LIMIT 1"))?;
         let mut from = Some(i64::MIN);
@@ -487,7 +488,7 @@ fn remove_rows(conn: &Connection, task: TaskId, limit: u64) -> rusqlite::Result<
 /// What the history has at start.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub(crate) states: HashMap<TaskId, UnitState>,
+    pub(crate) states: TaskMap<UnitState>,
     pub(crate) starts: HashMap<TaskId, Vec<OpenRun>>,
     pub(crate) previous: Option<HostRun>,
     /// Where the journal goes on.
@@ -499,7 +500,7 @@ impl Stored {
     /// nanoseconds.
     pub(crate) fn unreadable() -> Self {
         let journal = SystemClock.now().0.unsigned_abs();
-        Self { states: HashMap::new(), starts: HashMap::new(), previous: None, journal }
+        Self { states: TaskMap::default(), starts: HashMap::new(), previous: None, journal }
     }
 }
 
@@ -520,21 +521,16 @@ fn load_states(
     conn: &Connection,
     mut in_good_order: bool,
     faults: &Faults,
-) -> rusqlite::Result<(HashMap<TaskId, UnitState>, u64)> {
-    let newest = Newest::of(conn, faults);
-    let mut end = newest.end;
+) -> rusqlite::Result<(TaskMap<UnitState>, u64)> {
+    let mut states = TaskMap::<UnitState>::default();
     let mut statement = conn.prepare("SELECT task, format, state, journal FROM unit_state")?;
     let mut rows = statement.query([])?;
-    let mut states = HashMap::<_, UnitState>::new();
     while let Some(row) = rows.next()? {
         let task = row.get::<_, i64>(0)?.cast_unsigned();
         match encoding::decode(row.get(1)?, row.get_ref(2)?.as_blob()?) {
             Ok(state) => {
                 let journal = row.get::<_, i64>(3)?.cast_unsigned();
-                let mut state = UnitState { journal, ..state };
-                newest.apply(task, &mut state, faults);
-                end = end.max(journal);
-                states.insert(task, state);
+                states.insert(task, UnitState { journal, ..state });
             }
             Err(reason) => {
                 in_good_order = false;
@@ -544,12 +540,19 @@ fn load_states(
             }
         }
     }
+    let newest = Newest::of(conn, &states, faults);
+    let journal = states.values().map(|state| state.journal).fold(newest.end, u64::max);
+    for task in newest.tasks() {
+        if let Some(state) = states.get_mut(&task) {
+            newest.apply(task, state, faults);
+        }
+    }
     let newest_seqs = if in_good_order { TaskMap::default() } else { logs::newest_seqs(conn)? };
     for (task, newest_seq) in newest_seqs {
         let state = states.entry(task).or_default();
         state.log_seq = state.log_seq.max(newest_seq);
     }
-    Ok((states, end))
+    Ok((states, journal))
 }
 
 /// Every task's runs that were noted to start and not to end, oldest first.

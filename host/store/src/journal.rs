@@ -126,10 +126,10 @@ impl Fold {
     /// Does one step; answers whether there are more.
     fn step(&mut self, conn: &Connection, faults: &Faults) -> rusqlite::Result<bool> {
         match &mut self.stage {
-            Stage::Read(before) => match self.newest.read(conn, *before, faults)? {
+            Stage::Read(before) => match self.newest.read(conn, *before, |_| true, faults)? {
                 Some(start) => *before = start,
                 None => {
-                    let mut tasks: Vec<TaskId> = self.newest.patches.keys().copied().collect();
+                    let mut tasks: Vec<TaskId> = self.newest.tasks().collect();
                     // In the order of their rows, so that those that share a page are written together.
                     tasks.sort_unstable_by_key(|task| std::cmp::Reverse(task.cast_signed()));
                     self.stage = Stage::Write(tasks);
@@ -176,14 +176,14 @@ struct Found {
 }
 
 impl Newest {
-    /// Of all the journal. What can't be read is told as a fault.
-    pub(crate) fn of(conn: &Connection, faults: &Faults) -> Self {
+    /// Of these tasks. The journal is read until each of them is found: most ran of late. What can't be read is told as a fault.
+    pub(crate) fn of<V>(conn: &Connection, tasks: &TaskMap<V>, faults: &Faults) -> Self {
         let mut newest = Self::default();
         let mut before = i64::MAX;
         loop {
-            match newest.read(conn, before, faults) {
-                Ok(Some(start)) => before = start,
-                Ok(None) => return newest,
+            match newest.read(conn, before, |task| tasks.contains_key(&task), faults) {
+                Ok(Some(start)) if newest.patches.len() < tasks.len() => before = start,
+                Ok(_) => return newest,
                 Err(error) => {
                     tell(faults, &error.to_string());
                     return newest;
@@ -192,8 +192,19 @@ impl Newest {
         }
     }
 
-    /// Reads the last row before one; answers where it starts, or with `None` if there is none.
-    fn read(&mut self, conn: &Connection, before: i64, faults: &Faults) -> rusqlite::Result<Option<i64>> {
+    /// The tasks that there are patches of.
+    pub(crate) fn tasks(&self) -> impl Iterator<Item = TaskId> {
+        self.patches.keys().copied()
+    }
+
+    /// Reads what the last row before one has of tasks that are wanted; answers where it starts, or with `None` if there is none.
+    fn read(
+        &mut self,
+        conn: &Connection,
+        before: i64,
+        wanted: impl Fn(TaskId) -> bool,
+        faults: &Faults,
+    ) -> rusqlite::Result<Option<i64>> {
         let mut statement = conn.prepare_cached(
             "SELECT start, format, patches FROM journal WHERE start < ?1 ORDER BY start DESC LIMIT 1",
         )?;
@@ -203,14 +214,14 @@ impl Newest {
         let patches = row.get_ref(2)?.as_blob()?;
         self.end = self.end.max(start.cast_unsigned().saturating_add(patches.len() as u64));
         if format == PATCH_FORMAT {
-            self.take_in(start.cast_unsigned(), patches, faults);
+            self.take_in(start.cast_unsigned(), patches, wanted, faults);
         } else {
             tell(faults, &format!("it has format {format}, and this binary knows format {PATCH_FORMAT}"));
         }
         Ok(Some(start))
     }
 
-    fn take_in(&mut self, start: u64, patches: &[u8], faults: &Faults) {
+    fn take_in(&mut self, start: u64, patches: &[u8], wanted: impl Fn(TaskId) -> bool, faults: &Faults) {
         let mut found = Vec::with_capacity(patches.len() / 32);
         for patch in Patches::of(patches) {
             match patch {
@@ -218,7 +229,7 @@ impl Newest {
                 Err(error) => tell(faults, &error.to_string()),
             }
         }
-        for (task, at, patch) in found.into_iter().rev() {
+        for (task, at, patch) in found.into_iter().rev().filter(|(task, ..)| wanted(*task)) {
             self.patches.entry(task).or_insert_with(|| {
                 let found = Found { place: start + at as u64, at: self.bytes.len(), len: patch.len() as u8 };
                 self.bytes.extend_from_slice(patch);
@@ -400,9 +411,36 @@ mod tests {
         let found = stored(&conn);
         assert_eq!((found[0], &found[1..]), (1000, &vec![newest; tasks.len() - 1][..]));
         assert!(rows(&conn) > 0, "what has come since is still there");
-        let loaded = Newest::of(&conn, &faults);
-        assert_eq!(loaded.patches.keys().copied().collect::<Vec<_>>(), [tasks[1]]);
+        let loaded = Newest::of(&conn, &tasks.iter().map(|task| (*task, ())).collect(), &faults);
+        assert_eq!(loaded.tasks().collect::<Vec<_>>(), [tasks[1]]);
         assert_eq!(loaded.end, start);
+    }
+
+    #[test]
+    fn the_journal_is_read_until_each_task_that_is_wanted_was_found() {
+        let (conn, mut journal, faults) = (memory(), Journal::default(), Faults::default());
+        let mut start = 0;
+        for (successes, tasks) in [(21, [1, 2]), (22, [1, 2]), (23, [1, 3]), (24, [1, 3])] {
+            let mut bytes = Vec::new();
+            tasks.iter().for_each(|task| patch(successes).encode(*task, &mut bytes));
+            let entry = JournalEntry { start, patches: bytes.into() };
+            start += entry.patches.len() as u64;
+            journal.append(&conn, &entry).expect("appends");
+        }
+        // To read this would be told.
+        conn.execute("UPDATE journal SET format = 9 WHERE start = 0", []).expect("updates");
+        let newest = |tasks: &[TaskId]| {
+            let newest = Newest::of(&conn, &tasks.iter().map(|task| (*task, ())).collect(), &faults);
+            let mut found: Vec<_> = newest.patches.iter().map(|(task, found)| (*task, found.place)).collect();
+            found.sort_unstable();
+            (found, newest.end)
+        };
+        let row = start / 4;
+        assert_eq!(newest(&[1, 2]), (vec![(1, 3 * row), (2, row + row / 2)], start));
+        assert_eq!(newest(&[]), (vec![], start));
+        assert_eq!(faults.list(), Vec::<String>::new());
+        assert_eq!(newest(&[1, 4]), (vec![(1, 3 * row)], start));
+        assert_eq!(faults.list().len(), 1, "one that is not there is looked for everywhere");
     }
 
     fn insert_over(conn: &Connection, task: TaskId, successes: u64, journal: u64) {

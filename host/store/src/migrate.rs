@@ -21,6 +21,7 @@ pub(crate) const HISTORY: &[&str] = &[
     include_str!("migrations/history/0001.sql"),
     include_str!("migrations/history/0002.sql"),
     include_str!("migrations/history/0003.sql"),
+    include_str!("migrations/history/0004.sql"),
 ];
 
 /// Runs what is missing of `migrations`, each in a transaction with its number; refuses a file with more than these.

@@ -212,7 +212,7 @@ async fn deletion_takes_all_of_a_task_along_and_late_batches_do_not_bring_it_bac
     assert_eq!(seqs(&store, 1, 0, 10).await, Vec::<u64>::new());
     assert_eq!(seqs(&store, 2, 0, 10).await, [1, 2]);
     close(store).await;
-    assert_eq!(rows(dir.path()), [vec![2], vec![2], vec![2, 2], vec![2]]);
+    assert_eq!(rows(dir.path()), [vec![2], vec![2], vec![2, 2], vec![2], vec![2]]);
 }
 
 #[tokio::test]
@@ -226,7 +226,7 @@ async fn a_task_with_many_records_leaves_none() {
     }
     store.commit(vec![delete(1, "gone", 2)]).await.expect("deleted");
     close(store).await;
-    assert_eq!(rows(dir.path())[3], [2; 1500]);
+    assert_eq!(rows(dir.path())[4], [2; 1500]);
 }
 
 #[tokio::test]
@@ -242,15 +242,15 @@ async fn what_deleted_tasks_left_at_a_crash_is_removed_at_the_next_start() {
     store.record(Arc::new(records(77, [record(10, Outcome::Success)]))).await.expect("recorded");
     store.record_starts(vec![start(78, 10)]).await.expect("recorded");
     close(store).await;
-    assert_eq!(rows(dir.path()).map(|tasks| tasks.len()), [5, 6, 11, 6]);
+    assert_eq!(rows(dir.path()).map(|tasks| tasks.len()), [5, 6, 11, 6, 6]);
     close(open(dir.path())).await;
-    assert_eq!(rows(dir.path()), [vec![2], vec![2], vec![2, 2], vec![2]]);
+    assert_eq!(rows(dir.path()), [vec![2], vec![2], vec![2, 2], vec![2], vec![2]]);
 }
 
-/// The tasks of all states, starts, chunks and records.
-fn rows(dir: &Path) -> [Vec<i64>; 4] {
+/// The tasks of all states, starts, chunks, numbers of newest lines, and records.
+fn rows(dir: &Path) -> [Vec<i64>; 5] {
     let conn = Connection::open(dir.join("history.db")).expect("opens");
-    ["unit_state", "starts", "log_chunks", "runs"].map(|table| {
+    ["unit_state", "starts", "log_chunks", "log_seqs", "runs"].map(|table| {
         let mut statement = conn.prepare(&format!("SELECT task FROM {table}")).expect("a statement");
         let rows = statement.query_map([], |row| row.get(0)).expect("rows");
         rows.collect::<Result<_, _>>().expect("rows")
