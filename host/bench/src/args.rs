@@ -52,6 +52,9 @@ pub(crate) struct Args {
     /// How many times the host is killed, and how many times it is stopped (restart)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) restarts: u32,
+    /// How long the tasks have run before that, so that the host has a history to read (restart)
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    pub(crate) uptime: Duration,
     /// How many distinct plugins are sent (plugins)
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) plugins: u32,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
+use taskhost_core::time::format_duration;
 
 use super::Bench;
 use crate::host::{End, Host, Place};
@@ -23,7 +24,7 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     let place = bench.place()?;
     let host = place.start().await?;
     let empty = host.ready_after();
-    let loaded = put(&host, load).await;
+    let loaded = put(&host, load, args.uptime).await;
     let (mut host, ()) = host.survived(loaded).await?;
     let mut killed = Vec::new();
     let mut stopped = Vec::new();
@@ -39,7 +40,8 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     host.end(End::Terminate).await?;
 
     let title = format!("restart with {} tasks, every {}", load.tasks, load.every_text());
-    let flags = format!("--tasks {} --every {} --restarts {}", load.tasks, load.every_text(), args.restarts);
+    let (every, uptime) = (load.every_text(), format_duration(args.uptime));
+    let flags = format!("--tasks {} --every {every} --restarts {} --uptime {uptime}", load.tasks, args.restarts);
     let mut section = Section::new(title, bench.command("restart", &flags));
     section.figure("ready without tasks, from exec", ms(empty), Unit::Ms);
     section.figure("ready after SIGKILL, median", ms(quantile(&mut killed, 0.5)), Unit::Ms);
@@ -50,9 +52,11 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     Ok(section)
 }
 
-async fn put(host: &Host, load: Load) -> anyhow::Result<()> {
+async fn put(host: &Host, load: Load, uptime: Duration) -> anyhow::Result<()> {
     load::add_ticking(host.client(), load.tasks, load.every).await?;
-    load::wait_until_ticking(host, load.tasks, load.every).await
+    load::wait_until_ticking(host, load.tasks, load.every).await?;
+    tokio::time::sleep(uptime).await;
+    Ok(())
 }
 
 /// Ends the host and starts the next, which must have the tasks from its first moment on.
