@@ -1,10 +1,12 @@
 //! `taskhost inspect`: what a file is, as the host's door sees it.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 use taskhost_core::manifest::{About, Manifest, Need, NeedKind, SuggestedSchedule};
 use taskhost_core::plugin::{PluginError, PluginKind};
@@ -12,13 +14,30 @@ use taskhost_core::ports::Engine;
 use taskhost_engine::{CompilerConfig, Inspection, Memory, Problem, can_use};
 
 use super::{engine_for, read_plugin};
-use crate::args::{InspectArgs, Output};
+use crate::compiler::compiler;
 use crate::echo::printable;
 use crate::failed_to;
 use crate::rpc::errors::CRASHED_HINT;
 
 pub(crate) const EXIT_CODES: &str =
     "Exit codes: 0 a host would run it, 5 it would refuse it, 1 the file can't be read.";
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The file to look at
+    file: PathBuf,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
 
 /// A host would refuse the file.
 const REFUSED: u8 = 5;
@@ -36,7 +55,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 
 /// What a host finds in a file, as it would take it: at the door, and when it compiles it.
 pub(super) fn look_at(wasm: Bytes) -> anyhow::Result<Inspection> {
-    let refusal = refusal(wasm.clone(), crate::compiler())?;
+    let refusal = refusal(wasm.clone(), compiler())?;
     if let Some(PluginError::Crashed(_)) = &refusal {
         // Nor is it read here: that would be the end.
         return Ok(Inspection::unread(&wasm, refusal.into_iter().map(problem).collect()));
