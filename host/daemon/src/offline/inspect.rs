@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use taskhost_core::manifest::{About, Manifest, Need, NeedKind, SuggestedSchedule};
+use taskhost_core::manifest::{About, Manifest, Need, NeedKind};
 use taskhost_core::plugin::{PluginError, PluginKind};
 use taskhost_core::ports::Engine;
 use taskhost_engine::{CompilerConfig, Inspection, Memory, Problem, can_use};
@@ -17,6 +17,7 @@ use super::{engine_for, read_plugin};
 use crate::compiler::compiler;
 use crate::echo::printable;
 use crate::failed_to;
+use crate::rpc::convert::suggested_schedule;
 use crate::rpc::errors::CRASHED_HINT;
 
 pub(crate) const EXIT_CODES: &str =
@@ -188,7 +189,8 @@ impl Rows {
         if !settings.is_empty() {
             self.list("settings", &settings);
         }
-        let mut suggested: Vec<_> = manifest.schedule.iter().map(SuggestedSchedule::flags).collect();
+        let mut suggested: Vec<_> =
+            manifest.schedule.iter().map(|schedule| suggested_schedule(schedule).flags()).collect();
         suggested.extend(manifest.limits.iter().map(|(name, value)| match name.as_str() {
             "memory_bytes" => format!("--memory {value}"),
             name => format!("--limit {name}={value}"),
