@@ -1,11 +1,12 @@
 //! How values are written on command lines and in configurations, where both programs take the same: sizes, pairs, granted folders,
-//! limits. What a value may be, the host judges; here it is only read.
+//! limits, schedules, words of a shell. What a value may be, the host judges; here it is only read and written.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use jiff::{Span, SpanRelativeTo};
 
-use crate::spec::Dir;
+use crate::spec::{Dir, Schedule};
 
 /// The value that gives a limit its default again.
 const DEFAULT: &str = "default";
@@ -195,6 +196,36 @@ fn millis(text: &str) -> Option<u64> {
     u64::try_from(duration.as_millis()).ok().filter(|_| whole)
 }
 
+impl Schedule {
+    /// The flags of `taskctl add` and `edit` that give it, as a shell takes them.
+    pub fn flags(&self) -> String {
+        let Self { every, phase, align, delay, cron, timezone, at, manual } = self;
+        let valued = [
+            ("--every", every),
+            ("--phase", phase),
+            ("--delay", delay),
+            ("--cron", cron),
+            ("--timezone", timezone),
+            ("--at", at),
+        ];
+        let valued = valued.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
+        let mut flags: Vec<_> = valued.map(|(flag, value)| format!("{flag} {}", shell_word(value))).collect();
+        flags.extend(align.then(|| "--align".to_owned()));
+        flags.extend(manual.then(|| "--manual".to_owned()));
+        flags.join(" ")
+    }
+}
+
+/// `text` as one word of a command line.
+pub fn shell_word(text: &str) -> Cow<'_, str> {
+    let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@%+=,".contains(letter);
+    if !text.is_empty() && text.chars().all(plain) {
+        Cow::Borrowed(text)
+    } else {
+        Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -278,5 +309,23 @@ mod tests {
         for text in ["", "log_lines", "=5", "default"] {
             assert_eq!(limit(text), Err(LimitTextError::Syntax), "{text}");
         }
+    }
+
+    #[test]
+    fn a_schedule_is_told_as_flags() {
+        let flags = |json: &str| serde_json::from_str::<Schedule>(json).expect("a schedule").flags();
+        assert_eq!(flags(r#"{"every": "5m", "align": true}"#), "--every 5m --align");
+        assert_eq!(
+            flags(r#"{"cron": "0 3 * * *", "timezone": "Europe/Berlin"}"#),
+            "--cron '0 3 * * *' --timezone Europe/Berlin"
+        );
+        assert_eq!(flags(r#"{"manual": true}"#), "--manual");
+    }
+
+    #[test]
+    fn a_name_is_one_word_of_a_command_line() {
+        assert_eq!(shell_word("web/backup-1"), "web/backup-1");
+        assert_eq!(shell_word("it's late"), r"'it'\''s late'");
+        assert_eq!(shell_word(""), "''");
     }
 }

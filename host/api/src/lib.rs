@@ -34,6 +34,7 @@ pub use error::{ErrorCode, ErrorData};
 pub use event::{Event, EventKind, WatchRequest};
 pub use flag::{
     DirText, DirTextError, LimitText, LimitTextError, Measure, Pair, PairError, Size, SizeError, limit_value, measure,
+    shell_word,
 };
 pub use host::{HostInfo, LatenessMs};
 pub use key_value::{

@@ -190,16 +190,6 @@ pub(crate) fn toml_string(text: &str) -> String {
     string
 }
 
-/// `text` as one word of a command line.
-pub(crate) fn shell_word(text: &str) -> Cow<'_, str> {
-    let plain = |letter: char| letter.is_alphanumeric() || "-_.:/@%+=,".contains(letter);
-    if !text.is_empty() && text.chars().all(plain) {
-        Cow::Borrowed(text)
-    } else {
-        Cow::Owned(format!("'{}'", text.replace('\'', r"'\''")))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -265,12 +255,5 @@ mod tests {
     fn a_name_that_is_none_is_not_repeated_in_full() {
         assert_eq!(quoted("hello"), "`hello`");
         assert_eq!(quoted(&"ü".repeat(10_000)), format!("`{}…`", "ü".repeat(MAX_QUOTED_CHARS)));
-    }
-
-    #[test]
-    fn a_name_is_one_word_of_a_command_line() {
-        assert_eq!(shell_word("web/backup-1"), "web/backup-1");
-        assert_eq!(shell_word("it's late"), r"'it'\''s late'");
-        assert_eq!(shell_word(""), "''");
     }
 }

@@ -285,24 +285,6 @@ impl SuggestedSchedule {
         let Self { every, phase, align, delay, cron, timezone, at, manual } = self.clone();
         ScheduleText { every, phase, align, delay, cron, timezone, at, manual }
     }
-
-    /// The flags of `taskctl add` and `edit` that give it, as a shell takes them.
-    pub fn flags(&self) -> String {
-        let Self { every, phase, align, delay, cron, timezone, at, manual } = self;
-        let valued = [
-            ("--every", every),
-            ("--phase", phase),
-            ("--delay", delay),
-            ("--cron", cron),
-            ("--timezone", timezone),
-            ("--at", at),
-        ];
-        let valued = valued.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
-        let mut flags: Vec<_> = valued.map(|(flag, value)| format!("{flag} {}", shell_word(value))).collect();
-        flags.extend(align.then(|| "--align".to_owned()));
-        flags.extend(manual.then(|| "--manual".to_owned()));
-        flags.join(" ")
-    }
 }
 
 /// Why bytes are no manifest.
@@ -559,16 +541,5 @@ mod tests {
         let secret = |name: &str| Grants { secrets: vec![name.to_owned()], ..Grants::none() };
         assert_eq!(manifest.check(&secret("key")), Ok(()), "nobody knows its length");
         assert!(refused(secret("kay")).contains("kay"));
-    }
-
-    #[test]
-    fn a_suggested_schedule_is_told_as_flags() {
-        let schedule = |json: &str| serde_json::from_str::<SuggestedSchedule>(json).expect("a schedule").flags();
-        assert_eq!(schedule(r#"{"every": "5m", "align": true}"#), "--every 5m --align");
-        assert_eq!(
-            schedule(r#"{"cron": "0 3 * * *", "timezone": "Europe/Berlin"}"#),
-            "--cron '0 3 * * *' --timezone Europe/Berlin"
-        );
-        assert_eq!(schedule(r#"{"manual": true}"#), "--manual");
     }
 }

@@ -7,6 +7,7 @@
 pub mod access;
 mod args;
 mod builtin;
+mod compiler;
 pub mod config;
 mod echo;
 #[doc(hidden)]
@@ -31,7 +32,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use taskhost_core::ports::SystemClock;
 use taskhost_core::supervisor::Supervisor;
-use taskhost_engine::{CompilerConfig, WasmEngine};
+use taskhost_engine::WasmEngine;
 
 use crate::args::{Cli, Command};
 
@@ -56,11 +57,6 @@ pub fn main_impl() -> ExitCode {
         eprintln!("taskhost: {}", chain(&*error));
         ExitCode::FAILURE
     })
-}
-
-/// How plugins are compiled: by this very program, also when an upgrade has put another one in its place since.
-pub(crate) fn compiler() -> CompilerConfig {
-    CompilerConfig::child("/proc/self/exe", [args::COMPILE])
 }
 
 /// An error with all its causes, in one line.

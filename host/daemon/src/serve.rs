@@ -2,11 +2,13 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use clap::Args;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use taskhost_core::ports::SystemClock;
@@ -16,8 +18,8 @@ use taskhost_store::SqliteStore;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-use crate::args::ServeArgs;
-use crate::config::{Config, ConfigError, Surroundings};
+use crate::compiler::compiler;
+use crate::config::{Config, ConfigError, Layer, Surroundings};
 use crate::echo::Echo;
 use crate::listen::{BindError, Listeners};
 use crate::rpc::{About, Rpc};
@@ -34,6 +36,55 @@ const MAX_BLOCKING_THREADS: usize = 64;
 
 /// How long those may go on when all is done that is waited for.
 const BLOCKING_PATIENCE: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default, Args)]
+pub(crate) struct ServeArgs {
+    /// Where tasks, plugins, history and logs are kept
+    /// [default: $XDG_DATA_HOME/taskhost]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// A TCP address to listen on; may be repeated; port 0 takes a free one
+    /// [default: 127.0.0.1:3333]
+    #[arg(long, value_name = "ADDR")]
+    listen: Vec<String>,
+    /// The Unix socket to listen on; empty for none
+    /// [default: $XDG_RUNTIME_DIR/taskhost.sock; with --data-dir, in there]
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// The configuration file
+    /// [default: $XDG_CONFIG_HOME/taskhost/config.toml]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// How many threads run tasks [default: one per core]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = number)]
+    workers: Option<usize>,
+    /// How long runs may go on when the host is stopped [default: 10s]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
+    grace: Option<String>,
+    /// Write the lines of guests to stdout [default: if it is a terminal]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    echo: Option<bool>,
+}
+
+impl ServeArgs {
+    /// What was given, as the uppermost layer of the configuration.
+    pub(crate) fn into_layer(self) -> Layer {
+        Layer {
+            data_dir: self.data_dir,
+            listen: (!self.listen.is_empty()).then_some(self.listen),
+            socket: self.socket,
+            workers: self.workers,
+            grace: self.grace,
+            echo: self.echo,
+            ..Layer::default()
+        }
+    }
+}
+
+/// Reads a count; whether it is one that will do, is the configuration's to say.
+fn number(text: &str) -> Result<usize, &'static str> {
+    text.parse().map_err(|_| "it is no whole number")
+}
 
 pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
     let file = args.config.take();
@@ -123,7 +174,7 @@ async fn start(config: &Config, store: Arc<SqliteStore>, own_addresses: Vec<Sock
         workers: config.workers,
         pool_slots: DEFAULT_POOL_SLOTS,
         cache_dir: Some(config.data_dir.join("cache")),
-        compiler: crate::compiler(),
+        compiler: compiler(),
         most_loaded: None,
         builtins: builtin::plugins(),
         source: store.clone(),

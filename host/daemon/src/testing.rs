@@ -1,4 +1,4 @@
-//! A host for tests: the real supervisor, engine and store in a directory that goes with it.
+//! For tests: a host, the real supervisor, engine and store in a directory that goes with it; and a command's options.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -72,4 +72,11 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
     let engine = Arc::new(engine.expect("an engine"));
     let host = Supervisor::start(config, engine, store, SystemClock).await.expect("an empty store starts");
     (host, key_values)
+}
+
+/// The options of a command, from the words that follow its name.
+pub(crate) fn args_of<A: clap::Args>(words: &[&str]) -> A {
+    let command = A::augment_args(clap::Command::new("command").no_binary_name(true));
+    let given = command.try_get_matches_from(words).expect("a command line");
+    A::from_arg_matches(&given).expect("what was just checked")
 }

@@ -33,6 +33,7 @@ mod engine;
 mod fixture;
 mod record;
 mod recorder;
+mod run;
 mod session;
 mod trial;
 

@@ -7,7 +7,8 @@ use taskhost_plugin_common::words;
 
 use crate::body::Digest;
 use crate::exchange::{Answer, Body, Exchange, Fault, Request};
-use crate::options::{Header, Options};
+use crate::header::Header;
+use crate::options::Options;
 use crate::secret::Secrets;
 use crate::target::Target;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 pub(crate) use taskhost_plugin::http::Error as Fault;
 
-use crate::options::Header;
+use crate::header::Header;
 use crate::target::Target;
 
 /// Sends requests. Times are of one clock that only goes forward.

@@ -1,11 +1,13 @@
 //! Asks for a URL and checks the answer: what the curl lines of a crontab do.
 //!
 //! [`options`] reads what is wanted, [`secret`] puts secrets into it, [`check`] asks, follows and judges over an
-//! [`exchange`], and [`wasi`] is the real one. A [`target`] is a URL taken apart, a [`body`] what is kept of an answer.
+//! [`exchange`], and [`wasi`] is the real one. A [`target`] is a URL taken apart, a [`header`] what goes with it, a [`body`] what is kept
+//! of an answer.
 
 mod body;
 mod check;
 mod exchange;
+mod header;
 mod options;
 mod secret;
 mod target;

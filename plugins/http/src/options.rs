@@ -6,6 +6,7 @@ use std::time::Duration;
 use taskhost_plugin::Failure;
 use taskhost_plugin_common::arguments::{self, told};
 
+use crate::header::{Header, is_token, parse_header};
 use crate::secret::{self, SecretHeader};
 use crate::target::Target;
 
@@ -72,12 +73,6 @@ pub(crate) struct Options {
     pub(crate) max_body_bytes: u64,
     /// 0: it is not printed.
     pub(crate) print_bytes: usize,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Header {
-    pub(crate) name: String,
-    pub(crate) value: String,
 }
 
 /// Which statuses are good.
@@ -218,31 +213,6 @@ fn parse_method(method: String) -> Result<String, String> {
         return Err(format!("`{}` is no method", told(&method)));
     }
     Ok(method.to_ascii_uppercase())
-}
-
-/// Name and value of a header. The value is not told: it may be one that should have been a secret.
-fn parse_header<'h>(header: &'h str, option: &str) -> Result<(&'h str, &'h str), String> {
-    let (name, value) = header.split_once(':').ok_or_else(|| format!("`{option}` takes `NAME: VALUE`"))?;
-    let (name, value) = (name.trim(), value.trim());
-    if !is_token(name) {
-        return Err(format!("`{}` is no name of a header", told(name)));
-    }
-    if !is_header_value(value) {
-        return Err(format!(
-            "the value of the header `{}` has a line break or other control character in it",
-            told(name)
-        ));
-    }
-    Ok((name, value))
-}
-
-/// Whether this is a token as of RFC 9110: what methods and names of headers are.
-fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte))
-}
-
-pub(crate) fn is_header_value(text: &str) -> bool {
-    text.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use taskhost_plugin::Failure;
 
-use crate::options::{Header, is_header_value};
+use crate::header::{Header, is_header_value};
 
 /// What stands in place of a secret.
 const MASK: &str = "[secret]";

@@ -4,17 +4,17 @@ use clap::Args;
 use jsonrpsee::core::client::Client;
 use taskhost_api::{
     Accepted, AddRequest, AddTask, GetRequest, Patch, PluginApiClient, PluginRef, PluginSelector, Task,
-    TaskUnitApiClient,
+    TaskUnitApiClient, shell_word,
 };
 
 use super::definition_flags::DefinitionFlags;
 use super::plugin_choice::PluginChoice;
-use super::schedule_words::{in_words, schedule_flags};
+use super::schedule_words::in_words;
 use crate::call_error::CallError;
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
-use crate::text::{absolute, quoted, shell_word};
+use crate::text::{absolute, quoted};
 use crate::value::Label;
 
 /// Add a task: durable, and running, when this returns
@@ -96,7 +96,7 @@ async fn default_words(client: &Client, task: &Task) -> String {
         Some(schedule) => format!(
             " (default); its plugin suggests {}: `taskctl edit {name} {}`",
             in_words(std::slice::from_ref(&schedule), None),
-            schedule_flags(&schedule)
+            schedule.flags()
         ),
         None => format!(" (default); change it with `taskctl edit {name} --every 5m`"),
     }

@@ -2,12 +2,12 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{BackfillRequest, TaskUnitApiClient};
+use taskhost_api::{BackfillRequest, TaskUnitApiClient, shell_word};
 
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
-use crate::text::{quoted, shell_word};
+use crate::text::quoted;
 use crate::value::when;
 
 /// Run the due times of a stretch of time again, one after the other

@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{BulkAction, EditRequest, GetRequest, Patch, TaskUnitApiClient};
+use taskhost_api::{BulkAction, EditRequest, GetRequest, Patch, TaskUnitApiClient, shell_word};
 
 use super::definition_flags::DefinitionFlags;
 use super::plugin_choice::PluginChoice;
@@ -10,7 +10,7 @@ use super::target::{Deed, Target, Which};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
-use crate::text::{quoted, shell_word};
+use crate::text::quoted;
 use crate::value::{LabelChange, number};
 
 /// Change a task while it runs; what is not named stays as it is

@@ -2,13 +2,13 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{BulkAction, PauseRequest, TaskUnitApiClient};
+use taskhost_api::{BulkAction, PauseRequest, TaskUnitApiClient, shell_word};
 
 use super::target::{Deed, Target, Which};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
-use crate::text::{absolute, quoted, relative, shell_word};
+use crate::text::{absolute, quoted, relative};
 use crate::value::when;
 
 /// Pause a task: no due time of it runs until it is resumed

@@ -4,9 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use jsonrpsee::core::client::Client;
-use taskhost_api::{PluginApiClient, PluginInfo, PluginManifest, PluginNeed, PluginSelector};
+use taskhost_api::{PluginApiClient, PluginInfo, PluginManifest, PluginNeed, PluginSelector, Schedule};
 
-use super::schedule_words::schedule_flags;
 use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
@@ -181,7 +180,7 @@ fn wanted(manifest: &PluginManifest) -> Vec<(&'static str, Cell)> {
     }
     // As it is: what a schema means is the host's to say.
     fields.extend(manifest.config.as_ref().map(|schema| ("settings", Cell::plain(schema.to_string()))));
-    let schedule = manifest.schedule.as_ref().map(schedule_flags);
+    let schedule = manifest.schedule.as_ref().map(Schedule::flags);
     let limits = manifest.limits.iter().map(|(name, value)| match name.as_str() {
         "memory_bytes" => format!("--memory {value}"),
         name => format!("--limit {name}={value}"),

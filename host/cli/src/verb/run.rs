@@ -2,7 +2,7 @@
 
 use clap::Args;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{BulkAction, RunRequest, RunState, TaskUnitApiClient};
+use taskhost_api::{BulkAction, RunRequest, RunState, TaskUnitApiClient, shell_word};
 
 use super::target::{Deed, Target, Which};
 use super::{outcome, remark, took};
@@ -10,7 +10,7 @@ use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
-use crate::text::{quoted, shell_word};
+use crate::text::quoted;
 
 /// The outcome that is none to worry about.
 const SUCCESS: &str = "success";

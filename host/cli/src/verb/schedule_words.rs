@@ -1,8 +1,6 @@
 //! Schedules in words.
 
-use taskhost_api::Schedule;
-
-use crate::text::shell_word;
+use taskhost_api::{Schedule, shell_word};
 
 /// What completes "runs …": `every 5m`, `10s after each run`. `name` is of the task, if it has one.
 pub(crate) fn in_words(schedules: &[Schedule], name: Option<&str>) -> String {
@@ -55,24 +53,6 @@ pub(super) fn in_brief(schedules: &[Schedule]) -> String {
         1 => brief,
         several => format!("{brief} +{}", several - 1),
     }
-}
-
-/// The flags of `add` and `edit` that give a schedule, as a shell takes them.
-pub(super) fn schedule_flags(schedule: &Schedule) -> String {
-    let Schedule { every, phase, align, delay, cron, timezone, at, manual } = schedule;
-    let valued = [
-        ("--every", every),
-        ("--phase", phase),
-        ("--delay", delay),
-        ("--cron", cron),
-        ("--timezone", timezone),
-        ("--at", at),
-    ];
-    let valued = valued.into_iter().filter_map(|(flag, value)| Some((flag, value.as_ref()?)));
-    let mut flags: Vec<_> = valued.map(|(flag, value)| format!("{flag} {}", shell_word(value))).collect();
-    flags.extend(align.then(|| "--align".to_owned()));
-    flags.extend(manual.then(|| "--manual".to_owned()));
-    flags.join(" ")
 }
 
 #[cfg(test)]

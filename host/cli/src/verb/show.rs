@@ -3,7 +3,7 @@
 use clap::Args;
 use jiff::Timestamp;
 use jsonrpsee::core::client::Client;
-use taskhost_api::{GetRequest, Grants, Jitter, PluginRef, Retry, Spec, Task, TaskUnitApiClient};
+use taskhost_api::{GetRequest, Grants, Jitter, PluginRef, Retry, Spec, Task, TaskUnitApiClient, shell_word};
 
 use super::schedule_words::in_words;
 use super::{outcome, remark, took};
@@ -11,7 +11,7 @@ use crate::cell::{Cell, Style};
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
-use crate::text::{absolute, bytes, dir, limit, quoted, relative, shell_word};
+use crate::text::{absolute, bytes, dir, limit, quoted, relative};
 
 /// Show all about a task
 #[derive(Debug, Args)]

@@ -2,12 +2,12 @@
 
 use clap::{ArgGroup, Args};
 use jsonrpsee::core::client::Client;
-use taskhost_api::{BulkAction, BulkRequest, TaskUnitApiClient};
+use taskhost_api::{BulkAction, BulkRequest, TaskUnitApiClient, shell_word};
 
 use crate::exit::Exit;
 use crate::failure::{Doing, Failure};
 use crate::output::Output;
-use crate::text::{quoted, shell_word};
+use crate::text::quoted;
 
 /// One task, or many.
 #[derive(Debug, Args)]

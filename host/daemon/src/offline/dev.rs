@@ -4,15 +4,16 @@
 //! by side until a signal or a trouble ends them: building and swapping, following the log, and looking out for runs that fail.
 //! `docs/dev.md` tells it to users.
 
+mod args;
 mod build;
 mod child;
 mod own_host;
 mod plan;
+mod trouble;
 mod watch;
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
@@ -23,25 +24,14 @@ use taskhost_cli::dev::{Brought, DevTask, Followed, LogStart, Refusal, schedule_
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
-pub(crate) use self::build::build_in_child;
+pub(crate) use self::args::{DevArgs, EXIT_CODES};
+pub(crate) use self::build::{DEV_BUILD, build_in_child};
 use self::own_host::OwnHost;
-pub(crate) use self::own_host::serve_in_child;
+pub(crate) use self::own_host::{DEV_HOST, serve_in_child};
 use self::plan::Plan;
+use self::trouble::{CONFLICT, Trouble, UNREACHABLE, say};
 use self::watch::{Look, Sources};
-use crate::args::DevArgs;
-use crate::echo::printable;
 use crate::shutdown::Signals;
-
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 Ctrl-C or SIGTERM ended it; 1 it could not go on; 2 wrong usage, or no plugin to be found; 4 there is another task of \
-this name; 6 the host is not reachable, or went away; 7 not permitted.";
-
-/// As `EX_USAGE` of clap.
-const USAGE: u8 = 2;
-const FAILED: u8 = 1;
-/// As `taskctl` has them.
-const CONFLICT: u8 = 4;
-const UNREACHABLE: u8 = 6;
 
 /// When a task runs where neither the flags nor the plugin say it: as in a host.
 const DEFAULT_EVERY: &str = "1s";
@@ -54,55 +44,6 @@ const SHOWN_SHA256_CHARS: usize = 12;
 
 /// How many changed files are named.
 const MAX_NAMED_FILES: usize = 3;
-
-/// Why it does not go on.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-struct Trouble {
-    message: String,
-    hint: Option<String>,
-    exit: u8,
-}
-
-impl Trouble {
-    fn usage(message: impl ToString, hint: &str) -> Self {
-        Self { message: message.to_string(), hint: Some(hint.to_owned()), exit: USAGE }
-    }
-
-    fn failed(message: String) -> Self {
-        Self { message, hint: None, exit: FAILED }
-    }
-
-    fn with_hint(self, hint: &str) -> Self {
-        Self { hint: Some(hint.to_owned()), ..self }
-    }
-
-    fn tell(&self) {
-        say(&self.message);
-        if let Some(hint) = &self.hint {
-            write_line(&format!("hint: {}", printable(hint)));
-        }
-    }
-}
-
-impl From<Refusal> for Trouble {
-    fn from(refusal: Refusal) -> Self {
-        let Refusal { message, hint, exit, is_host_gone: _ } = refusal;
-        Self { message, hint, exit }
-    }
-}
-
-/// Says what it does, on stderr: stdout is the guest's. Some of what a host answers has several lines, which belong below each other.
-fn say(text: &str) {
-    let mut lines = text.lines();
-    write_line(&format!("dev: {}", printable(lines.next().unwrap_or_default())));
-    lines.for_each(|line| write_line(&format!("  {}", printable(line))));
-}
-
-fn write_line(line: &str) {
-    // Nobody is left to tell that the standard error is closed.
-    drop(writeln!(std::io::stderr(), "{line}"));
-}
 
 pub(crate) fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
     // On this thread alone: what it starts dies with the thread that started it.

@@ -1,24 +1,44 @@
 //! `taskhost inspect`: what a file is, as the host's door sees it.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use bytes::Bytes;
+use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
-use taskhost_core::manifest::{About, Manifest, Need, NeedKind, SuggestedSchedule};
+use taskhost_core::manifest::{About, Manifest, Need, NeedKind};
 use taskhost_core::plugin::{PluginError, PluginKind};
 use taskhost_core::ports::Engine;
 use taskhost_engine::{CompilerConfig, Inspection, Memory, Problem, can_use};
 
 use super::{engine_for, read_plugin};
-use crate::args::{InspectArgs, Output};
+use crate::compiler::compiler;
 use crate::echo::printable;
 use crate::failed_to;
+use crate::rpc::convert::suggested_schedule;
 use crate::rpc::errors::CRASHED_HINT;
 
 pub(crate) const EXIT_CODES: &str =
     "Exit codes: 0 a host would run it, 5 it would refuse it, 1 the file can't be read.";
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    /// The file to look at
+    file: PathBuf,
+    /// How to print it
+    #[arg(short, long, value_enum, default_value_t = Output::Table)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// For people
+    Table,
+    /// For programs
+    Json,
+}
 
 /// A host would refuse the file.
 const REFUSED: u8 = 5;
@@ -36,7 +56,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> anyhow::Result<ExitCode> {
 
 /// What a host finds in a file, as it would take it: at the door, and when it compiles it.
 pub(super) fn look_at(wasm: Bytes) -> anyhow::Result<Inspection> {
-    let refusal = refusal(wasm.clone(), crate::compiler())?;
+    let refusal = refusal(wasm.clone(), compiler())?;
     if let Some(PluginError::Crashed(_)) = &refusal {
         // Nor is it read here: that would be the end.
         return Ok(Inspection::unread(&wasm, refusal.into_iter().map(problem).collect()));
@@ -169,7 +189,8 @@ impl Rows {
         if !settings.is_empty() {
             self.list("settings", &settings);
         }
-        let mut suggested: Vec<_> = manifest.schedule.iter().map(SuggestedSchedule::flags).collect();
+        let mut suggested: Vec<_> =
+            manifest.schedule.iter().map(|schedule| suggested_schedule(schedule).flags()).collect();
         suggested.extend(manifest.limits.iter().map(|(name, value)| match name.as_str() {
             "memory_bytes" => format!("--memory {value}"),
             name => format!("--limit {name}={value}"),

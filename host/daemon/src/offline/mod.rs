@@ -2,6 +2,7 @@
 //! client of one.)
 
 pub(crate) mod dev;
+mod grant_args;
 pub(crate) mod inspect;
 pub(crate) mod new;
 pub(crate) mod pack;

@@ -11,11 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow, bail};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use include_dir::{Dir, DirEntry, include_dir};
 
 use super::Misuse;
-use crate::args::NewArgs;
 
 static TEMPLATES: Dir<'_> = include_dir!("$CARGO_MANIFEST_DIR/templates");
 
@@ -44,6 +43,19 @@ const CONTRACT: [(&str, &str); 4] = [
     ("deps/keyvalue-0.2.0-draft", "wit/deps/wasi-keyvalue"),
     ("deps/logging-0.1.0-draft", "wit/deps/wasi-logging"),
 ];
+
+#[derive(Debug, Args)]
+pub(crate) struct NewArgs {
+    /// The plugin's name, which its folder gets
+    #[arg(allow_hyphen_values = true)]
+    name: String,
+    /// What it is written in
+    #[arg(long, value_enum, value_name = "LANGUAGE", ignore_case = true)]
+    lang: Language,
+    /// Where its folder is made [default: here]
+    #[arg(long, value_name = "DIR")]
+    dir: Option<PathBuf>,
+}
 
 /// A language that there is a template for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

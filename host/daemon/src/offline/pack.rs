@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use clap::Args;
 use serde::Deserialize;
 use serde_json::Value;
 use taskhost_core::manifest::{
@@ -20,11 +21,22 @@ use tempfile::NamedTempFile;
 
 use super::inspect::look_at;
 use super::read_plugin;
-use crate::args::PackArgs;
 use crate::echo::printable;
 
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 it is written; 5 the plugin or what it is to say of itself is refused, and nothing is \
     written; 1 a file can't be read or written.";
+
+#[derive(Debug, Args)]
+pub(crate) struct PackArgs {
+    /// The plugin
+    file: PathBuf,
+    /// The file that has it: docs/manifest.md tells what stands in it
+    #[arg(short, long, value_name = "PLUGIN.TOML", default_value = "plugin.toml")]
+    manifest: PathBuf,
+    /// Where the plugin is written [default: in the place of FILE]
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+}
 
 /// The plugin, or what is to be written into it, is refused.
 const REFUSED: u8 = 5;

@@ -3,31 +3,27 @@
 //! What a trial is, is the test kit's to know; here it gets its flags, prints its lines, and hears signals. `docs/testing.md` tells it to
 //! users.
 
+mod args;
 mod printer;
 mod target;
 
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context as _, anyhow};
-use taskhost_api::{Dir, DirText, Pair};
+use anyhow::Context as _;
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::plugin::PluginError;
-use taskhost_core::spec::{DirGrant, GrantsText};
 use taskhost_testkit::{Fixture, FixtureError, Session, Trial, TrialError};
 
+pub(crate) use self::args::{EXIT_CODES, RunArgs};
 use self::printer::Printer;
 use self::target::Target;
 use super::{Misuse, USAGE};
-use crate::args::{GrantArgs, RunArgs};
+use crate::compiler::compiler;
 use crate::echo::printable;
 use crate::rpc::errors::CRASHED_HINT;
 use crate::secrets::Secrets;
 use crate::shutdown::Signals;
-
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 success; a command's own exit code; 1 the task failed, or a file can't be read or written; 65 a host would refuse \
-the plugin; 70 it trapped, timed out, hit a limit or could not be run; 130 or 143 a signal stopped it; 2 wrong usage.";
 
 /// The guest said that it failed, and no more.
 const FAILED: u8 = 1;
@@ -98,36 +94,13 @@ fn planned(trial: Trial, args: &RunArgs) -> anyhow::Result<Trial> {
     let trial = if args.keep_going { trial.keep_going() } else { trial };
     let trial = trial
         .args(args.args.iter().cloned())
-        .grants(grants(&args.grants)?)
+        .grants(args.grants.to_text()?)
         .secrets(Arc::new(Secrets::of_process(args.secrets_dir.clone())))
         .fixture(fixture.unwrap_or_default())
         .with_network()
-        .compiler(crate::compiler());
+        .compiler(compiler());
     trial.check()?;
     Ok(trial)
-}
-
-/// What is granted; relative paths are told from the working folder.
-pub(super) fn grants(args: &GrantArgs) -> anyhow::Result<GrantsText> {
-    let GrantArgs { env, dirs, hosts, config, secrets, kv } = args;
-    let pairs = |pairs: &[Pair]| pairs.iter().map(|pair| (pair.key.clone(), pair.value.clone())).collect();
-    let here = || {
-        let here = std::env::current_dir().context("failed to find the working folder")?;
-        here.into_os_string().into_string().map_err(|here| anyhow!("the working folder {} is no UTF-8", here.display()))
-    };
-    let dir = |dir: &DirText| {
-        let base = if dir.host.starts_with('/') { String::new() } else { here()? };
-        let Dir { host, guest, read_only } = dir.clone().into_dir(&base);
-        anyhow::Ok(DirGrant { host, guest, read_only })
-    };
-    Ok(GrantsText {
-        env: pairs(env),
-        dirs: dirs.iter().map(dir).collect::<Result<_, _>>()?,
-        hosts: hosts.clone(),
-        config: pairs(config),
-        secrets: secrets.clone(),
-        kv: *kv,
-    })
 }
 
 async fn run_ticks(trial: &Trial, ticks: u32, target: Option<&Target>) -> anyhow::Result<ExitCode> {
@@ -252,18 +225,14 @@ fn exit_code(report: &RunReport) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-    use taskhost_core::spec::{InstancePolicy, Limit, TaskSpec};
+    use taskhost_core::spec::{DirGrant, InstancePolicy, Limit, TaskSpec};
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::testing::args_of;
 
     fn task_of(words: &[&str]) -> anyhow::Result<TaskSpec> {
-        let cli = Cli::try_parse_from([&["taskhost", "run", "a.wasm"], words].concat()).expect("a command line");
-        match cli.command {
-            Some(Command::Run(args)) => Ok(planned(Trial::of_bytes("a", ""), &args)?.spec()?),
-            other => panic!("another command: {other:?}"),
-        }
+        let args = args_of(&[&["a.wasm"], words].concat());
+        Ok(planned(Trial::of_bytes("a", ""), &args)?.spec()?)
     }
 
     #[test]

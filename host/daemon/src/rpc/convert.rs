@@ -196,7 +196,11 @@ fn grants(grants: &Grants) -> api::Grants {
 }
 
 fn schedule(schedule: &Schedule) -> api::Schedule {
-    let ScheduleText { every, phase, align, delay, cron, timezone, at, manual } = schedule.to_text();
+    of_text(schedule.to_text())
+}
+
+fn of_text(text: ScheduleText) -> api::Schedule {
+    let ScheduleText { every, phase, align, delay, cron, timezone, at, manual } = text;
     api::Schedule { every, phase, align, delay, cron, timezone, at, manual }
 }
 
@@ -391,25 +395,20 @@ fn manifest(manifest: &Manifest) -> api::PluginManifest {
         why: need.why.clone(),
         flag: need.flag(),
     };
-    let schedule = |SuggestedSchedule { every, phase, align, delay, cron, timezone, at, manual }| api::Schedule {
-        every,
-        phase,
-        align,
-        delay,
-        cron,
-        timezone,
-        at,
-        manual,
-    };
     api::PluginManifest {
         config: manifest.config.clone(),
         grants: api::PluginNeeds {
             required: manifest.grants.required.iter().map(need).collect(),
             optional: manifest.grants.optional.iter().map(need).collect(),
         },
-        schedule: manifest.schedule.clone().map(schedule),
+        schedule: manifest.schedule.as_ref().map(suggested_schedule),
         limits: manifest.limits.clone(),
     }
+}
+
+/// A schedule that a plugin suggests.
+pub(crate) fn suggested_schedule(suggested: &SuggestedSchedule) -> api::Schedule {
+    of_text(suggested.to_text())
 }
 
 pub(crate) fn lateness(stats: &LatenessStats) -> api::LatenessMs {

@@ -11,8 +11,10 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::child::{bind_to_parent, this_program};
-use crate::args::DEV_BUILD;
 use crate::fragment;
+
+/// What `taskhost dev` starts itself with for a build.
+pub(crate) const DEV_BUILD: &str = "dev-build";
 
 /// How a shell tells that a signal ended a program: this, and the signal's number.
 const SIGNALLED: i32 = 128;

@@ -11,12 +11,14 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdout};
 
-use super::Trouble;
 use super::child::{bind_to_parent, this_program};
-use crate::args::DEV_HOST;
+use super::trouble::Trouble;
 use crate::config::{Config, Layer, Surroundings};
 use crate::shutdown::Signals;
 use crate::{fragment, serve};
+
+/// What `taskhost dev` starts itself with for a host of its own.
+pub(crate) const DEV_HOST: &str = "dev-host";
 
 /// How long runs may go on when it is stopped.
 const GRACE: &str = "1s";

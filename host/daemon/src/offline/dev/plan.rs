@@ -7,10 +7,9 @@ use taskhost_core::name::TaskName;
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::{SpecPatch, TaskSpec};
 
-use super::{Trouble, USAGE};
-use crate::args::DevArgs;
+use super::args::DevArgs;
+use super::trouble::{Trouble, USAGE};
 use crate::fragment;
-use crate::offline::run::grants;
 use crate::rpc::convert;
 
 /// What builds a plugin where nothing else is said.
@@ -135,7 +134,7 @@ pub(super) fn definition(args: &DevArgs) -> Result<Patch, Trouble> {
         timeout: Some(args.timeout.clone()),
         memory_bytes: Some(args.memory.map(|size| size.0)),
         args: Some(Some(args.args.clone())),
-        grants: Some(Some(grants(&args.grants).map_err(|error| Trouble::failed(format!("{error:#}")))?)),
+        grants: Some(Some(args.grants.to_text().map_err(|error| Trouble::failed(format!("{error:#}")))?)),
         limits: Some(Some(args.limits.iter().filter_map(|limit| Some((limit.name.clone(), limit.value?))).collect())),
         instance: Some(args.instance.clone()),
         ..SpecPatch::default()
@@ -174,11 +173,10 @@ fn schedule(args: &DevArgs) -> Option<Schedule> {
 mod tests {
     use std::fs;
 
-    use clap::Parser;
     use tempfile::TempDir;
 
     use super::*;
-    use crate::args::{Cli, Command};
+    use crate::testing::args_of;
 
     /// The folder of a plugin `mine` with these files.
     fn mine(files: &[&str]) -> TempDir {
@@ -192,11 +190,7 @@ mod tests {
 
     fn args(world: &TempDir, words: &[&str]) -> DevArgs {
         let dir = world.path().join("mine");
-        let words = [&["taskhost", "dev", dir.to_str().expect("UTF-8")], words].concat();
-        match Cli::try_parse_from(words).expect("a command line").command {
-            Some(Command::Dev(args)) => *args,
-            other => panic!("another command: {other:?}"),
-        }
+        args_of(&[&[dir.to_str().expect("UTF-8")], words].concat())
     }
 
     /// What builds it, and what is run.

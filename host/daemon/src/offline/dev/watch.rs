@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use tokio::io::unix::AsyncFd;
 use tokio::time::{Instant, timeout_at};
 
-use super::Trouble;
+use super::trouble::Trouble;
 use crate::fragment;
 
 /// How long nothing must happen before it is looked: who saves several files, or one in several steps, is done then.

@@ -1,0 +1,78 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::log::Level;
+use crate::plugin::PluginRef;
+
+#[tokio::test]
+async fn tasks_and_what_they_did_survive_a_restart() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    let added = add(&supervisor, "a", &["print", "hello"]).await;
+    supervisor.run("a", true, None).await.expect("it runs");
+    supervisor.shutdown(sleep(Duration::from_secs(1))).await.expect("a clean end");
+    assert!(matches!(supervisor.add("b", patch(&[]), false, false, BY).await, Err(TaskError::ShuttingDown)));
+
+    let supervisor = start(&store).await;
+    let task = supervisor.get("a").await.expect("it is there");
+    assert_eq!((task.added_at, task.next_due, task.counts.get(Outcome::Success)), (added.added_at, added.next_due, 1));
+    assert_eq!(
+        supervisor.runs("a", RunsFilter { limit: 10, ..RunsFilter::default() }).await.expect("runs").runs.len(),
+        1
+    );
+    supervisor.run("a", true, None).await.expect("it runs");
+    let page = supervisor.logs("a", Level::Trace, 0, 10).await.expect("logs");
+    assert_eq!(
+        page.lines.iter().map(|line| (line.seq, line.text.as_str())).collect::<Vec<_>>(),
+        [(1, "hello"), (2, "hello")]
+    );
+}
+
+#[tokio::test]
+async fn a_task_whose_plugin_is_broken_does_not_keep_the_others_from_starting() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
+    let with_plugin = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..patch(&[]) };
+    supervisor.add("broken", with_plugin, false, false, BY).await.expect("added");
+    add(&supervisor, "whole", &[]).await;
+    supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
+
+    let engine = FakeEngine::default();
+    engine.broken.lock().expect("no panic").push(plugin);
+    let supervisor = start_with(&store, engine).await;
+    let fault = supervisor.get("broken").await.expect("it is there").fault.expect("it can't run");
+    assert_eq!(fault, PluginError::Damaged(plugin).to_string());
+    assert_eq!(
+        supervisor.run("broken", true, None).await.expect("it is accounted for").record.outcome,
+        Outcome::HostError
+    );
+    assert_eq!(supervisor.run("whole", true, None).await.expect("it runs").record.outcome, Outcome::Success);
+
+    assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, Some(fault));
+    supervisor.inner.engine.broken.lock().expect("no panic").clear();
+    supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("it is mended");
+    assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, None);
+    assert_eq!(supervisor.get("broken").await.expect("it is there").fault, None);
+    assert_eq!(supervisor.run("broken", true, None).await.expect("it runs").record.outcome, Outcome::Success);
+}
+
+#[tokio::test]
+async fn a_shutdown_stops_what_does_not_end_in_the_grace_and_keeps_its_outcome() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    add(&supervisor, "a", &["sleep", "1h"]).await;
+    supervisor.run("a", false, None).await.expect("it starts");
+    supervisor.shutdown(sleep(Duration::from_millis(20))).await.expect("a clean end");
+    let states = store.states.lock().expect("no panic");
+    assert_eq!(states.values().next().expect("a state").counts.get(Outcome::Cancelled), 1);
+}
+
+#[tokio::test]
+async fn a_shutdown_does_not_wait_for_a_call_that_blocks_for_ever() {
+    let supervisor = start(&Arc::default()).await;
+    add(&supervisor, "a", &["block"]).await;
+    supervisor.run("a", false, None).await.expect("it starts");
+    let shutdown = supervisor.shutdown(sleep(Duration::from_millis(20)));
+    tokio::time::timeout(Duration::from_secs(20), shutdown).await.expect("it ends").expect("a clean end");
+}

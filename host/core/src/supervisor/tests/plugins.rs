@@ -1,0 +1,86 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::plugin::PluginRef;
+use crate::spec::GrantsText;
+
+#[tokio::test]
+async fn a_plugin_that_a_task_uses_is_not_deleted() {
+    let supervisor = start(&Arc::default()).await;
+    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
+    let id = plugin.to_string();
+    let with_plugin = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..patch(&[]) };
+    supervisor.add("a", with_plugin.clone(), false, false, BY).await.expect("added");
+    let in_use = supervisor.delete_plugin(&id).await;
+    assert!(matches!(in_use, Err(TaskError::PluginInUse { tasks: 1, ref example, .. }) if example.as_str() == "a"));
+    assert!(supervisor.prune_plugins().await.expect("pruned").0.is_empty());
+    supervisor
+        .edit("a", SpecPatch { plugin: Some(PluginRef::Builtin("ticker".into())), ..SpecPatch::default() }, None, BY)
+        .await
+        .expect("edited");
+    assert_eq!(supervisor.delete_plugin(&id[..8]).await.expect("deleted"), plugin);
+    let missing = supervisor.add("b", with_plugin, false, false, BY).await;
+    assert!(matches!(missing, Err(TaskError::Plugin(PluginError::NotFound(_)))));
+}
+
+/// One that needs a key-value store, which is found in its file only.
+fn needy_engine() -> FakeEngine {
+    let json = br#"{"manifest": 1, "grants": {"required": [{"kind": "kv"}]}}"#;
+    let manifest = crate::manifest::Manifest::parse(json).expect("a manifest");
+    let about = crate::manifest::About { manifest: Some(Arc::new(manifest)), ..Default::default() };
+    FakeEngine { about: Mutex::new(Arc::new(about)), ..FakeEngine::default() }
+}
+
+fn granting(plugin: Sha256, kv: bool) -> SpecPatch {
+    let grants = Some(Some(GrantsText { kv, ..GrantsText::default() }));
+    SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), grants, ..patch(&[]) }
+}
+
+#[tokio::test]
+async fn a_task_without_what_its_plugin_needs_is_refused_and_nothing_is_changed() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start_with(&store, needy_engine()).await;
+    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
+    let refused = |result: Result<TaskView, TaskError>| match result {
+        Err(TaskError::Manifest(fault)) => {
+            assert_eq!(fault.message, "the plugin needs what the task is not granted: `--kv`");
+            assert_eq!(fault.hint, "add --kv");
+        }
+        other => panic!("it should be refused: {other:?}"),
+    };
+    refused(supervisor.add("a", granting(plugin, false), false, false, BY).await);
+    assert_eq!(store.commits.load(Ordering::Relaxed), 0);
+    supervisor.add("a", granting(plugin, true), false, false, BY).await.expect("it is granted");
+    let no_grants = SpecPatch { grants: Some(None), ..SpecPatch::default() };
+    refused(supervisor.edit("a", no_grants, None, BY).await);
+    add(&supervisor, "b", &[]).await;
+    let other_plugin = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..SpecPatch::default() };
+    refused(supervisor.edit("b", other_plugin, None, BY).await);
+    let applied = vec![("c".to_owned(), granting(plugin, false))];
+    let applied = supervisor.apply(applied, None, false, BY).await;
+    assert!(
+        matches!(applied, Err(TaskError::Among { ref error, .. }) if matches!(**error, TaskError::Manifest(_))),
+        "{applied:?}"
+    );
+    assert!(matches!(supervisor.get("c").await, Err(TaskError::NotFound(_))));
+}
+
+#[tokio::test]
+async fn what_an_older_host_stored_is_looked_at_once_and_what_runs_goes_on() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
+    supervisor.add("a", granting(plugin, false), false, false, BY).await.expect("it says nothing");
+    supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
+
+    let supervisor = start_with(&store, needy_engine()).await;
+    assert_eq!(supervisor.get("a").await.expect("it is there").fault, None, "nobody asks again");
+    let slower = SpecPatch { timeout: Some(Some("5s".to_owned())), ..SpecPatch::default() };
+    supervisor.edit("a", slower, None, BY).await.expect("plugin and grants are as they were");
+    assert_eq!(supervisor.inner.engine.looks.load(Ordering::Relaxed), 0);
+    for name in ["b", "c"] {
+        assert!(supervisor.add(name, granting(plugin, false), false, false, BY).await.is_err());
+    }
+    assert!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").facts.about.is_some());
+    assert_eq!(supervisor.inner.engine.looks.load(Ordering::Relaxed), 1);
+}

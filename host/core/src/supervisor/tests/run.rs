@@ -1,0 +1,71 @@
+use super::*;
+use crate::events::Next;
+use crate::outcome::RunPhase;
+
+#[tokio::test]
+async fn a_run_is_refused_while_one_is_going_on_and_a_delete_ends_it() {
+    let supervisor = start(&Arc::default()).await;
+    add(&supervisor, "a", &["sleep", "1h"]).await;
+    let run = supervisor.run("a", false, None).await.expect("it starts");
+    assert_eq!(run.phase, RunPhase::Running);
+    let refused = supervisor.run("a", false, None).await;
+    assert!(matches!(refused, Err(TaskError::RunInProgress { run: id, .. }) if id == run.id));
+    supervisor.delete("a", DeleteMode::Cancel, BY).await.expect("deleted");
+    assert_eq!(supervisor.stats().await.expect("stats").runs.get(Outcome::Cancelled), 1);
+}
+
+#[tokio::test]
+async fn whoever_listens_hears_what_happens_in_order() {
+    let supervisor = start(&Arc::default()).await;
+    let mut events = supervisor.subscribe(false);
+    add(&supervisor, "a", &[]).await;
+    supervisor.run("a", true, None).await.expect("it runs");
+    supervisor.edit("a", patch(&["fail"]), None, BY).await.expect("edited");
+    supervisor.delete("a", DeleteMode::Wait, BY).await.expect("deleted");
+    supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
+    let mut heard = Vec::new();
+    while let Next::Event(event) = events.next().await {
+        heard.push(match &event.kind {
+            EventKind::TaskAdded { .. } => "added",
+            EventKind::RunFinished(run) => run.record.outcome.as_str(),
+            EventKind::TaskEdited { revision, .. } => ["", "", "edited to 2"][*revision as usize],
+            EventKind::TaskDeleted { .. } => "deleted",
+            EventKind::TaskPaused { .. } => "paused",
+            EventKind::TaskResumed { .. } => "resumed",
+            EventKind::Log { .. } => "log",
+            EventKind::Shutdown => "shutdown",
+        });
+        if heard.last() == Some(&"shutdown") {
+            break;
+        }
+    }
+    assert_eq!(heard, ["added", "success", "edited to 2", "deleted", "shutdown"]);
+}
+
+#[tokio::test]
+async fn a_task_that_pauses_itself_is_paused_durably_and_triggers_others() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    add(&supervisor, "alarm", &[]).await;
+    let failing =
+        SpecPatch { pause_on_failure: Some(Some(1)), on_failure: Some(Some("alarm".into())), ..patch(&["fail"]) };
+    supervisor.add("a", failing, false, false, BY).await.expect("added");
+    let mut events = supervisor.subscribe(false);
+    supervisor.run("a", true, None).await.expect("it runs");
+    let mut heard = (false, false);
+    while heard != (true, true) {
+        let Next::Event(event) = events.next().await else { panic!("events go on") };
+        match &event.kind {
+            EventKind::TaskPaused { revision: 2, .. } => heard.0 = true,
+            EventKind::RunFinished(run) if run.task.as_str() == "alarm" => {
+                let trigger = run.record.more.as_ref().and_then(|more| more.trigger.clone()).expect("a trigger");
+                assert_eq!((trigger.task.as_str(), trigger.outcome), ("a", Outcome::Error));
+                heard.1 = true;
+            }
+            _ => {}
+        }
+    }
+    let stored = store.tasks.lock().expect("no panic");
+    let paused = stored.values().find(|task| task.name.as_str() == "a").and_then(|task| task.paused.clone());
+    assert_eq!(paused.expect("it is durable").by, Actor::Host);
+}
