@@ -16,9 +16,9 @@ use crate::grant::reach::TooMuch;
 use crate::grant::secrets::Secrets;
 use crate::keep::Idle;
 use crate::load::{Live, Loaded};
-use crate::report::{Broken, Ended, Returned, report};
+use crate::report::{Broken, Ended, Returned, ran_longer_than, report};
 use crate::room::Place;
-use crate::runner::{JobInner, Probe, ran_longer_than};
+use crate::runner::{JobInner, Probe};
 use crate::setup::Setup;
 use crate::state::{State, begin_slice, store};
 

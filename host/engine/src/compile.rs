@@ -41,10 +41,9 @@ pub use self::child::compile_in_child;
 use self::process::{Compiled, Order, Task};
 use crate::admit::{Admitted, Form, admit, engine_for};
 use crate::config::{CompilePlace, CompilerConfig};
-use crate::engine::blocking;
 use crate::error::EngineError;
-use crate::lane::lower_priority;
 use crate::pool::{Engines, Kind};
+use crate::threads::{blocking, lower_priority};
 
 /// How many plugins are compiled at once; and how many small ones beside them.
 const MAX_COMPILES: usize = 1;

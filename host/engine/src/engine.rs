@@ -11,7 +11,7 @@ use taskhost_core::ports::{self, BoxFuture, EngineStats, GrantFault, PluginSourc
 use taskhost_core::spec::{Grants, InstancePolicy, TaskSpec};
 use wasmtime::PoolingAllocationConfig;
 
-use crate::admit::{self, engine_for, sha256_of};
+use crate::admit::{self, engine_for};
 use crate::artefact::{Artefact, Cache, Place};
 use crate::budget::Budget;
 use crate::builtin::Builtins;
@@ -21,9 +21,10 @@ use crate::epoch::{Beat, EpochClock};
 use crate::error::EngineError;
 use crate::grant;
 use crate::grant::http::Tls;
+use crate::inspect::sha256_of;
 use crate::keep::Kept;
 use crate::lane::SlowLane;
-use crate::limits::Hits;
+use crate::limits::{Bounds, Hits};
 use crate::linker::Linked;
 use crate::load::{Loaded, Unloaded};
 use crate::pool::{Engines, Kind, MAX_OVERFLOW_INSTANCES, Reset};
@@ -31,7 +32,8 @@ use crate::program::{Program, Programs, SeatOf};
 use crate::residents::Residents;
 use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
-use crate::setup::{Bounds, Services, Setup};
+use crate::setup::{Services, Setup};
+use crate::threads::blocking;
 use crate::wit::{self, v0_1_0};
 
 /// How many workers share a slow lane: what is slow gets at most half of the machine.
@@ -470,10 +472,4 @@ fn command_is_kept() -> PluginError {
                 .to_owned(),
         hint: Some(format!("leave `instance` at `fresh`, or make the plugin one that exports `{}`", v0_1_0::GUEST)),
     }
-}
-
-/// Runs what takes long off the workers' threads.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, PluginError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|error| PluginError::Host(format!("the engine failed: {error}")))
 }

@@ -14,12 +14,12 @@ use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
 use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
 
-use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
 use crate::artefact::Artefact;
 use crate::attempt::{Turn, enter};
 use crate::budget::Held;
 use crate::compile::Here;
+use crate::config::DEFAULT_POOL_SLOTS;
 use crate::error::EngineError;
 use crate::linker::Linked;
 use crate::load::Loaded;
@@ -27,8 +27,9 @@ use crate::pool::Engines;
 pub use crate::pool::Reset;
 use crate::report::report;
 use crate::room::Room;
-use crate::runner::{Probe, thread_cpu};
+use crate::runner::Probe;
 use crate::setup::{Services, Setup};
+use crate::threads::thread_cpu;
 
 /// How many attempts are made between two looks at the clock.
 const BATCH: u64 = 100;

@@ -13,7 +13,6 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rustix::process::setpriority_process;
 use taskhost_core::outcome::{Outcome, RunReport};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -21,9 +20,7 @@ use tokio::task::AbortHandle;
 use crate::epoch::Beat;
 use crate::error::EngineError;
 use crate::runner::{Guest, Slice};
-
-/// How much nicer than a worker the slow lane and the compiler are.
-const NICENESS: i32 = 10;
+use crate::threads::lower_priority;
 
 /// Every turn looks at timers and wake-ups, and then at what is over: with tokio's default of 61, a stop would wait for 61 slices.
 const EVENT_INTERVAL: u32 = 1;
@@ -120,14 +117,6 @@ impl Drop for SlowLane {
         {
             tracing::error!("the slow lane panicked");
         }
-    }
-}
-
-/// Makes the current thread give way to the workers.
-pub(crate) fn lower_priority() {
-    // On Linux the priority is the thread's own, not the process's.
-    if let Err(error) = setpriority_process(None, NICENESS) {
-        tracing::debug!("failed to lower the thread's priority: {error}");
     }
 }
 

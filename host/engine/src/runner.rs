@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, RunControl, Runner};
@@ -33,9 +32,11 @@ use crate::keep::Idle;
 use crate::lane::{LaneHint, SlowLane};
 use crate::load::{Live, Loaded};
 use crate::program::{Program, SeatOf};
+use crate::report::ran_longer_than;
 use crate::room::Place;
 use crate::setup::Setup;
 use crate::state::State;
+use crate::threads::thread_cpu;
 
 /// How long one attempt may be polled in the fast lane, all its polls together. A slice bounds a poll, but neither a guest that works
 /// and waits by turns, nor what never looks at the epoch: filling a big memory, or making an instance of one.
@@ -364,11 +365,6 @@ impl Guest {
     }
 }
 
-/// Why an attempt timed out.
-pub(crate) fn ran_longer_than(timeout: Duration) -> String {
-    format!("ran longer than {}", format_duration(timeout))
-}
-
 /// The processor time of an attempt.
 struct CpuMeter {
     spent: Duration,
@@ -380,11 +376,6 @@ impl CpuMeter {
     fn new(most_ms: u64) -> Option<Self> {
         (most_ms != u64::MAX).then(|| Self { spent: Duration::ZERO, most: Duration::from_millis(most_ms) })
     }
-}
-
-/// The processor time that this thread has had.
-pub(crate) fn thread_cpu() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 /// Polls a guest. A panic of the host's own, in a function that the guest called, ends this run and not the thread with all others.

@@ -15,8 +15,10 @@ use crate::budget::Held;
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
 use crate::grant::reach::{Reach, TooMuch};
 use crate::grant::{Granted, env, net};
-use crate::limits::{Limits, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
+use crate::limiter::Limits;
+use crate::limits::{MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
+use crate::report::Stopped;
 use crate::runner::Probe;
 use crate::setup::Setup;
 use crate::virtual_time::OutOfTime;
@@ -43,11 +45,6 @@ enum Wasi {
     Unmade(Option<Box<WasiCtxBuilder>>),
     Made(Box<WasiP1Ctx>),
 }
-
-/// Why the epoch stopped a guest: somebody stopped the run.
-#[derive(Debug, thiserror::Error)]
-#[error("the run was stopped")]
-pub(crate) struct Stopped;
 
 /// A fresh store for an attempt, with every limit set and the grants of its task; the folders are there already.
 pub(crate) fn store(

@@ -17,8 +17,8 @@ use taskhost_core::plugin::PluginError;
 use super::process::{Answer, Order, Task};
 use crate::admit::{MAX_PLUGIN_BYTES, admit_here};
 use crate::inspect::DOOR_STACK_BYTES;
-use crate::lane::lower_priority;
 use crate::pool::unpooled;
+use crate::threads::lower_priority;
 
 /// The exit code of wrong usage, as clap has it.
 const USAGE: u8 = 2;
