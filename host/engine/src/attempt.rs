@@ -10,15 +10,15 @@ use wasmtime::{PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::budget::Held;
-use crate::grant::files;
-use crate::grant::mask::Mask;
 use crate::grant::reach::TooMuch;
-use crate::grant::secrets::Secrets;
+use crate::grant::{files, secrets};
 use crate::keep::Idle;
 use crate::load::{Live, Loaded};
+use crate::mask::Mask;
 use crate::report::{Broken, Ended, Returned, ran_longer_than, report};
 use crate::room::Place;
 use crate::runner::{JobInner, Probe};
+use crate::secrets::Secrets;
 use crate::setup::Setup;
 use crate::state::{State, begin_slice, store};
 
@@ -40,7 +40,7 @@ pub(crate) async fn attempt(
     // What is seldom is in boxes of its own, so that the future of every other attempt is small.
     let secrets = match &job.setup.spec.grants().secrets[..] {
         [] => None,
-        _ => match Box::pin(Secrets::read(&job.setup)).await {
+        _ => match Box::pin(secrets::read(&job.setup)).await {
             Ok(secrets) => Some(secrets),
             Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
         },

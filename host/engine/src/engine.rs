@@ -20,7 +20,6 @@ use crate::config::EngineConfig;
 use crate::epoch::{Beat, EpochClock};
 use crate::error::EngineError;
 use crate::grant;
-use crate::grant::http::Tls;
 use crate::inspect::sha256_of;
 use crate::keep::Kept;
 use crate::lane::SlowLane;
@@ -34,6 +33,7 @@ use crate::room::Room;
 use crate::runner::{Job, WasmRunner};
 use crate::setup::{Services, Setup};
 use crate::threads::blocking;
+use crate::tls::Tls;
 use crate::wit::{self, v0_1_0};
 
 /// How many workers share a slow lane: what is slow gets at most half of the machine.

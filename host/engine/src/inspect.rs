@@ -13,7 +13,7 @@ use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 use crate::about::Sections;
 use crate::bounds::{self, COMPONENT_TYPE};
 use crate::import::{has_function, has_interface, is_command};
-use crate::linker::PREVIEW1;
+use crate::linker::preview1::PREVIEW1;
 use crate::problem::{MAX_DETAIL_CHARS, Problem, invalid};
 use crate::wit::{self, v0_1_0};
 

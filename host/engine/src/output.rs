@@ -20,8 +20,8 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::grant::secrets::Secrets;
 use crate::log_rate::Rated;
+use crate::secrets::Secrets;
 use crate::setup::Setup;
 
 /// How much a guest may write in one call; wasmtime holds a copy of it meanwhile.

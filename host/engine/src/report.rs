@@ -10,7 +10,7 @@ use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_environ::demangle_function_name;
 use wasmtime_wasi::I32Exit;
 
-use crate::grant::mask::Mask;
+use crate::mask::Mask;
 use crate::virtual_time::OutOfTime;
 
 /// What the guest said when it came back.

@@ -13,11 +13,11 @@ use tokio::task::JoinError;
 
 use crate::answers::Answers;
 use crate::budget::Budget;
-use crate::grant::http::Tls;
-use crate::grant::secrets::Secrets;
 use crate::limits::{Bounds, Hits};
 use crate::log_rate::LogRate;
 use crate::requests::Requests;
+use crate::secrets::Secrets;
+use crate::tls::Tls;
 use crate::virtual_time::VirtualTime;
 
 /// What all tasks reach of the host, each as far as it is granted.

@@ -9,12 +9,13 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
 use crate::attempt::Turn;
 use crate::budget::Held;
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
+use crate::grant::Granted;
 use crate::grant::reach::{Reach, TooMuch};
-use crate::grant::{Granted, env, net};
 use crate::limiter::Limits;
 use crate::limits::{MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
@@ -137,8 +138,10 @@ impl State {
                 .stdout(output.stdout())
                 .stderr(output.stderr())
                 .max_random_size(MAX_RANDOM_BYTES);
-            env::give(&mut wasi, &setup.spec);
-            net::give(&mut wasi, &self.reach);
+            for (name, value) in &setup.spec.grants().env {
+                wasi.env(name, value);
+            }
+            self.reach.give_network(&mut wasi);
             if let Some(time) = &setup.services.virtual_time {
                 time.give(&mut wasi);
             }
@@ -161,6 +164,12 @@ impl State {
     /// The guest is entered now.
     pub(crate) fn entering(&self) {
         self.probe.entering();
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.reach.http().view(&mut self.table)
     }
 }
 

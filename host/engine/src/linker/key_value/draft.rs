@@ -1,24 +1,23 @@
-//! `wasi:keyvalue@0.2.0-draft2`: `draft` with compare-and-swap, signed counters and cursors of text.
+//! `wasi:keyvalue@0.2.0-draft`, whose cursors and counters are unsigned numbers.
 
 use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::state::State;
 
-use super::{Bucket, Cas, Fault};
+use super::{Bucket, Fault};
 
 use self::bindings::wasi::keyvalue::{atomics, batch, store};
 
 mod bindings {
     wasmtime::component::bindgen!({
-        path: "../../wit/deps/keyvalue-0.2.0-draft2",
+        path: "../../wit/deps/keyvalue-0.2.0-draft",
         world: "imports",
         imports: { default: async | trappable },
         with: {
-            "wasi:keyvalue/store.bucket": crate::grant::key_value::Bucket,
-            "wasi:keyvalue/atomics.cas": crate::grant::key_value::Cas,
+            "wasi:keyvalue/store.bucket": crate::linker::key_value::Bucket,
         },
         trappable_error_type: {
-            "wasi:keyvalue/store.error" => crate::grant::key_value::Fault,
+            "wasi:keyvalue/store.error" => crate::linker::key_value::Fault,
         },
     });
 }
@@ -65,15 +64,11 @@ impl store::HostBucket for State {
         Ok(self.kv_get(key).await?.is_some())
     }
 
-    /// The cursor is the last key of the page before.
-    async fn list_keys(
-        &mut self,
-        bucket: Resource<Bucket>,
-        cursor: Option<String>,
-    ) -> Result<store::KeyResponse, Fault> {
+    async fn list_keys(&mut self, bucket: Resource<Bucket>, cursor: Option<u64>) -> Result<store::KeyResponse, Fault> {
         self.kv_check(&bucket)?;
-        let (keys, more) = self.kv_list(cursor).await?;
-        let cursor = keys.last().filter(|_| more).cloned();
+        let after = cursor.map(|cursor| self.kv_place(cursor)).transpose()?;
+        let (keys, more) = self.kv_list(after).await?;
+        let cursor = keys.last().filter(|_| more).cloned().map(|last| self.kv_cursor(last));
         Ok(store::KeyResponse { keys, cursor })
     }
 
@@ -105,33 +100,11 @@ impl batch::Host for State {
 }
 
 impl atomics::Host for State {
-    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: i64) -> Result<i64, Fault> {
+    async fn increment(&mut self, bucket: Resource<Bucket>, key: String, delta: u64) -> Result<u64, Fault> {
         self.kv_check(&bucket)?;
-        self.kv_increment(key, delta).await
-    }
-
-    async fn swap(&mut self, cas: Resource<Cas>, value: Vec<u8>) -> wasmtime::Result<Result<(), atomics::CasError>> {
-        let cas = self.kv_let_go(cas)?;
-        Ok(match self.kv_swap(cas, value).await {
-            Ok(None) => Ok(()),
-            Ok(Some(newer)) => Err(atomics::CasError::CasFailed(newer)),
-            Err(fault) => Err(atomics::CasError::StoreError(store::Host::convert_error(self, fault)?)),
-        })
-    }
-}
-
-impl atomics::HostCas for State {
-    async fn new(&mut self, bucket: Resource<Bucket>, key: String) -> Result<Resource<Cas>, Fault> {
-        self.kv_check(&bucket)?;
-        self.kv_look(key).await
-    }
-
-    async fn current(&mut self, cas: Resource<Cas>) -> Result<Option<Vec<u8>>, Fault> {
-        let cas: &Cas = self.table.get(&cas)?;
-        Ok(cas.expected.clone().map(Vec::from))
-    }
-
-    async fn drop(&mut self, cas: Resource<Cas>) -> wasmtime::Result<()> {
-        self.kv_let_go(cas).map(drop)
+        let by = i64::try_from(delta).map_err(|_| Fault::Other("the number to add is too large".to_owned()))?;
+        let number = self.kv_increment(key, by).await?;
+        u64::try_from(number)
+            .map_err(|_| Fault::Other(format!("the number is {number} now, and this draft has none below 0")))
     }
 }

@@ -7,14 +7,13 @@
 mod draft;
 mod draft2;
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use taskhost_core::key_value::{KeyValueAnswer, KeyValueChange, KeyValueError, MAX_KEYS_OF_A_CHANGE};
 use taskhost_core::ports::StoreError;
 use taskhost_core::spec::Limit;
 use wasmtime::component::{Resource, ResourceTableError};
 
+use crate::grant::key_value::MAX_CAS_BYTES;
 use crate::state::State;
 
 /// What of both drafts a component may import.
@@ -36,12 +35,6 @@ const LISTED_KEYS: usize = 1000;
 /// The most bytes of keys and values that `get-many` answers with.
 const MAX_GET_MANY_BYTES: usize = 16 << 20;
 
-/// The most bytes that all handles of compare-and-swap of an attempt hold.
-const MAX_CAS_BYTES: usize = 8 << 20;
-
-/// How many places in lists of keys an attempt may go on from by number.
-const MAX_CURSORS: usize = 64;
-
 /// The store of a task. There is one, so nothing needs to be known of it.
 #[expect(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct Bucket;
@@ -58,15 +51,6 @@ impl Cas {
     fn bytes(&self) -> usize {
         self.key.len() + self.expected.as_ref().map_or(0, Bytes::len)
     }
-}
-
-/// What an attempt knows of its store. Empty, and without cost, for those that do not use it.
-#[derive(Default)]
-pub(crate) struct KeyValues {
-    /// Where lists may go on, by their numbers, newest last.
-    cursors: VecDeque<(u64, String)>,
-    last_cursor: u64,
-    cas_bytes: usize,
 }
 
 /// Why a call failed, in the words that both drafts have for it.
@@ -167,18 +151,11 @@ impl State {
 
     /// A number for a place in a list of keys.
     fn kv_cursor(&mut self, after: String) -> u64 {
-        let KeyValues { cursors, last_cursor, .. } = &mut self.granted.key_values;
-        if cursors.len() == MAX_CURSORS {
-            cursors.pop_front();
-        }
-        *last_cursor += 1;
-        cursors.push_back((*last_cursor, after));
-        *last_cursor
+        self.granted.key_values.cursor(after)
     }
 
     fn kv_place(&self, cursor: u64) -> Result<String, Fault> {
-        let cursors = &self.granted.key_values.cursors;
-        let place = cursors.iter().find(|(number, _)| *number == cursor).map(|(_, after)| after.clone());
+        let place = self.granted.key_values.place(cursor);
         place.ok_or_else(|| Fault::Other("the cursor is none of the last that this run was given".to_owned()))
     }
 
@@ -188,18 +165,18 @@ impl State {
     }
 
     fn kv_hold(&mut self, cas: Cas) -> Result<Resource<Cas>, Fault> {
-        let held_bytes = self.granted.key_values.cas_bytes + cas.bytes();
-        if held_bytes > MAX_CAS_BYTES {
+        let bytes = cas.bytes();
+        if !self.granted.key_values.has_room_for(bytes) {
             return Err(Fault::Other(format!("the handles of compare-and-swap hold more than {MAX_CAS_BYTES} bytes")));
         }
         let handle = self.table.push(cas)?;
-        self.granted.key_values.cas_bytes = held_bytes;
+        self.granted.key_values.hold(bytes);
         Ok(handle)
     }
 
     fn kv_let_go(&mut self, handle: Resource<Cas>) -> wasmtime::Result<Cas> {
         let cas = self.table.delete(handle)?;
-        self.granted.key_values.cas_bytes -= cas.bytes();
+        self.granted.key_values.let_go(cas.bytes());
         Ok(cas)
     }
 
