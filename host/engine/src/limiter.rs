@@ -4,7 +4,7 @@ use taskhost_core::spec::{LIMITS, Limit};
 use wasmtime::ResourceLimiter;
 use wasmtime::component::ResourceTableError;
 
-use crate::budget::Held;
+use crate::held::Held;
 use crate::report::Refusal;
 use crate::setup::Setup;
 

@@ -1,5 +1,5 @@
 //! What the host offers to guests, built once per engine. WASI is always linked: what is not granted is empty or denied at
-//! the call, because every toolchain imports much that its programs never use.
+//! the call, because every toolchain imports much that its programs never use. Our own functions are here too, one file for each kind.
 
 pub(crate) mod config;
 mod env;

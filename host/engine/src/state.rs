@@ -11,17 +11,16 @@ use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::attempt::Turn;
-use crate::budget::Held;
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
 use crate::grant::Granted;
 use crate::grant::reach::{Reach, TooMuch};
+use crate::held::Held;
 use crate::limiter::Limits;
 use crate::limits::{MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
 use crate::report::Stopped;
-use crate::runner::Probe;
 use crate::setup::Setup;
+use crate::turn::{Probe, Turn};
 use crate::virtual_time::OutOfTime;
 
 /// The world of one attempt.

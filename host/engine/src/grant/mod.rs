@@ -1,4 +1,5 @@
-//! What tasks are granted of the host, one file for each kind of grant: checked when a task is added, and given to its attempts.
+//! What tasks are granted of the host, one file for each kind of grant: checked when a task is added, and given to its attempts. What
+//! guests call of it is in [`linker`](crate::linker).
 
 pub(crate) mod denials;
 pub(crate) mod files;
