@@ -1,4 +1,4 @@
-//! What one attempt holds of its task's store of keys and values, beside what the guest's own handles are.
+//! What one attempt knows of its task's store of keys and values.
 
 use std::collections::VecDeque;
 
