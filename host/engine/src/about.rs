@@ -17,7 +17,7 @@ use taskhost_core::outcome::cut;
 use taskhost_core::told::told;
 use wasmparser::{ComponentName, CustomSectionReader, KnownCustom, Name};
 
-use crate::inspect::Problem;
+use crate::problem::Problem;
 
 /// How much of a text is kept, in bytes.
 const MAX_TEXT_BYTES: usize = 1024;

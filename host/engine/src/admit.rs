@@ -7,12 +7,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256 as Sha256Hasher};
-use taskhost_core::plugin::{PluginError, PluginFacts, PluginKind, Sha256};
+use taskhost_core::plugin::{PluginError, PluginFacts, PluginKind};
 
 use crate::import::is_wasi_0_3;
-use crate::inspect::{Inspection, Problem, examine, with_deep_stack};
+use crate::inspect::{Inspection, examine, with_deep_stack};
 use crate::pool::Kind;
+use crate::problem::Problem;
 
 /// The largest plugin that is accepted, in bytes.
 pub const MAX_PLUGIN_BYTES: u64 = 64 << 20;
@@ -76,10 +76,6 @@ pub(crate) fn check_size(wasm: &[u8]) -> Result<(), PluginError> {
     } else {
         Err(PluginError::TooLarge { size_bytes, limit_bytes: MAX_PLUGIN_BYTES })
     }
-}
-
-pub(crate) fn sha256_of(wasm: &[u8]) -> Sha256 {
-    Sha256(Sha256Hasher::digest(wasm).into())
 }
 
 /// All problems in one message; the hint is the first one's.

@@ -4,19 +4,12 @@
 //! granted is checked as ever, so that a grant that is missing shows.
 
 use std::collections::HashMap;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
-use wasmtime_wasi_http::{Error, WasiBody};
+use http::{HeaderMap, Method, StatusCode, Uri};
 
-use crate::grant::http::Target;
-use crate::grant::net::Net;
-use crate::grant::reach::quoted;
+use crate::target::Target;
 
 /// An answer as a server gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +78,8 @@ impl Answers {
         Ok(())
     }
 
-    fn next(&self, method: &Method, url: &Uri) -> Option<Answer> {
+    /// The answer to a request, if one is given.
+    pub(crate) fn next(&self, method: &Method, url: &Uri) -> Option<Answer> {
         let mut given = self.lock();
         let row = given.get_mut(&Asked::of(method, url)?)?;
         let at = row.given.min(row.answers.len().checked_sub(1)?);
@@ -96,25 +90,6 @@ impl Answers {
     fn lock(&self) -> MutexGuard<'_, HashMap<Asked, Row>> {
         self.given.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Answers a request that may be made.
-    pub(crate) async fn answer(&self, net: Arc<Net>, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
-        let Some(Answer { status, headers, body }) = self.next(request.method(), request.uri()) else {
-            let asked = || format!("{} {}", request.method(), request.uri());
-            net.denials
-                .tell(|| format!("no answer: {} is none of the requests that are answered here", quoted(&asked())));
-            return Err(Error::InternalError(Some("no answer is given to this request".to_owned())));
-        };
-        // A guest counts on somebody who takes what it sends.
-        let mut sent = request.into_body();
-        while let Some(frame) = sent.frame().await {
-            frame?;
-        }
-        let mut answer = Response::new(Given { body: (!body.is_empty()).then_some(body), net }.boxed_unsync());
-        *answer.status_mut() = status;
-        *answer.headers_mut() = headers;
-        Ok(answer)
-    }
 }
 
 impl Asked {
@@ -124,33 +99,6 @@ impl Asked {
         // One that is empty but for its query is the root's.
         let path = if path.starts_with('?') { format!("/{path}") } else { path.to_owned() };
         Some(Self { method: method.clone(), target: target.lower_case(), path })
-    }
-}
-
-/// The body of an answer, counted.
-struct Given {
-    body: Option<Bytes>,
-    net: Arc<Net>,
-}
-
-impl Body for Given {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(body) = self.body.take() else { return Poll::Ready(None) };
-        Poll::Ready(Some(match self.net.receive(body.len()) {
-            true => Ok(Frame::data(body)),
-            false => Err(Error::HttpResponseBodySize(Some(self.net.most_bytes()))),
-        }))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_none()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
     }
 }
 

@@ -9,18 +9,16 @@ use taskhost_core::spec::{InstancePolicy, Limit};
 use wasmtime::{PoolConcurrencyLimitError, Store};
 use wasmtime_wasi::WasiCtxBuilder;
 
-use crate::budget::Held;
-use crate::grant::files;
-use crate::grant::mask::Mask;
 use crate::grant::reach::TooMuch;
-use crate::grant::secrets::Secrets;
-use crate::keep::Idle;
+use crate::grant::{files, secrets};
+use crate::held::Held;
+use crate::job::{Idle, JobInner};
 use crate::load::{Live, Loaded};
-use crate::report::{Broken, Ended, Returned, report};
+use crate::report::{Broken, Ended, Returned, ran_longer_than, report};
 use crate::room::Place;
-use crate::runner::{JobInner, Probe, ran_longer_than};
 use crate::setup::Setup;
 use crate::state::{State, begin_slice, store};
+use crate::turn::{Probe, Turn};
 
 /// Of the handles that a task may have, a kept instance starts its next run with at most one in so many: one that leaks them is made
 /// anew before a run fails for it.
@@ -40,7 +38,7 @@ pub(crate) async fn attempt(
     // What is seldom is in boxes of its own, so that the future of every other attempt is small.
     let secrets = match &job.setup.spec.grants().secrets[..] {
         [] => None,
-        _ => match Box::pin(Secrets::read(&job.setup)).await {
+        _ => match Box::pin(secrets::read(&job.setup)).await {
             Ok(secrets) => Some(secrets),
             Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
         },
@@ -65,29 +63,13 @@ pub(crate) async fn attempt(
 
 /// Calls a fresh instance on the engine that has no pool.
 async fn call_without_pool(job: &Arc<JobInner>, turn: &Turn) -> RunReport {
-    let overflow = match job.shared.overflow(&job.program).await {
+    let overflow = match job.plugins.overflow(&job.program).await {
         Ok(overflow) => overflow,
         Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
     };
     let report = call_fresh(job, &overflow, turn).await;
     let full = "too many runs at once: no instance is left";
     report.unwrap_or_else(|| RunReport::of(Outcome::HostError).with_detail(full))
-}
-
-/// What an attempt is about, whichever instance makes it.
-pub(crate) struct Turn {
-    pub(crate) attempt: Attempt,
-    pub(crate) deadline: Instant,
-    pub(crate) probe: Arc<Probe>,
-    /// As they are now, of a task that is granted some.
-    pub(crate) secrets: Option<Arc<Secrets>>,
-}
-
-impl Turn {
-    /// What hides the secrets.
-    fn mask(&self) -> Option<&Mask> {
-        self.secrets.as_ref().and_then(|secrets| secrets.mask.as_ref())
-    }
 }
 
 /// Calls a fresh instance, unless the engine is full.

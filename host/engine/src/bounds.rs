@@ -17,7 +17,10 @@ use wasmparser::{
     ElementItems, FunctionBody, InstanceTypeDeclaration, ModuleTypeDeclaration, Operator, Parser, Payload,
 };
 
-use crate::inspect::{COMPONENT_TYPE, Problem, invalid};
+use crate::problem::{Problem, invalid};
+
+/// What tools call the section that makes a core module a component.
+pub(crate) const COMPONENT_TYPE: &str = "component-type";
 
 /// There may be so many, and no more.
 struct Bound {

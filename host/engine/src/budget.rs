@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
-use crate::keep::Kept;
-use crate::setup::Setup;
+use crate::kept::Kept;
 
 /// What is counted by.
 pub(crate) const PAGE_BYTES: u64 = 64 << 10;
@@ -69,7 +68,8 @@ impl Budget {
         format!("the host's memory budget of {} bytes is used up", self.bytes)
     }
 
-    fn take(&self, worker: usize, pages: usize) -> bool {
+    /// Takes pages for an attempt of this worker; `false` if there are not so many left.
+    pub(crate) fn take(&self, worker: usize, pages: usize) -> bool {
         self.stocks[worker].take(pages) || self.restock(worker, pages) || self.take_free(pages) || {
             self.clear_stocks();
             self.take_free(pages) || self.kept.iter().any(|kept| self.take_of_kept(kept, pages))
@@ -107,7 +107,20 @@ impl Budget {
         }
     }
 
-    fn give_back(&self, worker: usize, pages: usize) {
+    /// Waits for so many pages, in order, and takes them.
+    pub(crate) async fn wait(&self, pages: usize) {
+        let _waiting = Waiting::new(&self.waiting);
+        self.clear_stocks();
+        let permit = self.free.acquire_many(u32::try_from(pages).unwrap_or(u32::MAX)).await;
+        permit.expect("the semaphore is never closed").forget();
+    }
+
+    /// Whether there ever are so many pages.
+    pub(crate) fn has(&self, pages: usize) -> bool {
+        pages <= self.pages
+    }
+
+    pub(crate) fn give_back(&self, worker: usize, pages: usize) {
         let stock = &self.stocks[worker].0;
         let stocked = stock.fetch_add(pages, Ordering::SeqCst) + pages;
         // Who waits counts itself before it clears the stocks, and this looks after it has added to one: one of the two sees the other.
@@ -124,68 +137,8 @@ impl Stock {
     }
 }
 
-/// Pages that an attempt has, or an instance that is kept; given back when it is dropped.
-pub(crate) struct Held {
-    setup: Arc<Setup>,
-    pages: usize,
-}
-
-impl Held {
-    pub(crate) fn none(setup: &Arc<Setup>) -> Self {
-        Self { setup: Arc::clone(setup), pages: 0 }
-    }
-
-    /// Of the attempt that has them.
-    pub(crate) fn setup(&self) -> &Setup {
-        &self.setup
-    }
-
-    /// As much as an attempt begins with. Waits until there is room, in order; `None` if there never is.
-    pub(crate) async fn admit(setup: &Arc<Setup>, bytes: u64, on_wait: impl FnOnce()) -> Option<Self> {
-        let budget = &setup.services.budget;
-        let pages = pages(bytes);
-        if pages > budget.pages {
-            return None;
-        }
-        let mut held = Self::none(setup);
-        // Nobody overtakes those who wait.
-        if budget.waiting() > 0 || !budget.take(setup.worker, pages) {
-            on_wait();
-            held.wait(pages).await;
-        }
-        held.pages = pages;
-        Some(held)
-    }
-
-    async fn wait(&self, pages: usize) {
-        let budget = &self.setup.services.budget;
-        let _waiting = Waiting::new(&budget.waiting);
-        budget.clear_stocks();
-        let permit = budget.free.acquire_many(u32::try_from(pages).unwrap_or(u32::MAX)).await;
-        permit.expect("the semaphore is never closed").forget();
-    }
-
-    /// Takes what is missing for so many bytes; `false` if there is not so much left.
-    pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
-        let pages = pages(bytes);
-        let missing = pages.saturating_sub(self.pages);
-        let grown = missing == 0 || self.setup.services.budget.take(self.setup.worker, missing);
-        if grown {
-            self.pages = self.pages.max(pages);
-        }
-        grown
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if self.pages > 0 {
-            self.setup.services.budget.give_back(self.setup.worker, self.pages);
-        }
-    }
-}
-
-fn pages(bytes: u64) -> usize {
+/// So many bytes in pages.
+pub(crate) fn pages(bytes: u64) -> usize {
     usize::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(usize::MAX)
 }
 

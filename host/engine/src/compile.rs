@@ -24,27 +24,26 @@
 //! 15 MB takes, with a language's runtime in it.
 
 mod child;
+mod here;
 mod process;
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::sync::Arc;
 
 use bytes::Bytes;
-use rayon::ThreadPool;
 use rustix::process::getpid;
 use taskhost_core::plugin::{PluginError, PluginFacts};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use wasmtime::Engine;
 
 pub use self::child::compile_in_child;
+pub(crate) use self::here::Here;
+use self::here::refusal;
 use self::process::{Compiled, Order, Task};
-use crate::admit::{Admitted, Form, admit, engine_for};
+use crate::admit::{admit, engine_for};
 use crate::config::{CompilePlace, CompilerConfig};
-use crate::engine::blocking;
 use crate::error::EngineError;
-use crate::lane::lower_priority;
 use crate::pool::{Engines, Kind};
+use crate::threads::blocking;
 
 /// How many plugins are compiled at once; and how many small ones beside them.
 const MAX_COMPILES: usize = 1;
@@ -155,44 +154,4 @@ impl Compiler {
         }
         answer
     }
-}
-
-/// Compiles in this process.
-#[derive(Clone)]
-pub(crate) struct Here {
-    plain: Engine,
-    concurrent: Engine,
-    threads: Arc<ThreadPool>,
-}
-
-impl Here {
-    pub(crate) fn new(engines: &Engines) -> Result<Self, EngineError> {
-        let threads = rayon::ThreadPoolBuilder::new()
-            .thread_name(|at| format!("compile-{at}"))
-            .start_handler(|_| lower_priority())
-            .build()
-            .map_err(EngineError::Compiler)?;
-        let (plain, concurrent) = (engines.overflow.clone(), engines.concurrent.clone());
-        Ok(Self { plain, concurrent, threads: Arc::new(threads) })
-    }
-
-    /// Compiles; blocks for as long as that takes.
-    pub(crate) fn compile(&self, admitted: &Admitted) -> wasmtime::Result<Vec<u8>> {
-        let engine = match admitted.engine() {
-            Kind::Plain => &self.plain,
-            Kind::Concurrent => &self.concurrent,
-        };
-        self.threads.install(|| compile(engine, admitted))
-    }
-}
-
-fn compile(engine: &Engine, admitted: &Admitted) -> wasmtime::Result<Vec<u8>> {
-    match admitted.form {
-        Form::Component => engine.precompile_component(&admitted.binary),
-        Form::Module => engine.precompile_module(&admitted.binary),
-    }
-}
-
-fn refusal(error: &wasmtime::Error) -> PluginError {
-    PluginError::Invalid { message: format!("the plugin can't be compiled: {error:#}"), hint: None }
 }

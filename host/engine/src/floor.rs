@@ -14,21 +14,22 @@ use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::{Attempt, Clock, RunControl, SystemClock};
 use taskhost_core::spec::{DEFAULT_TIMEOUT, TaskSpec};
 
-use crate::DEFAULT_POOL_SLOTS;
 use crate::admit::admit;
 use crate::artefact::Artefact;
-use crate::attempt::{Turn, enter};
-use crate::budget::Held;
+use crate::attempt::enter;
 use crate::compile::Here;
+use crate::config::DEFAULT_POOL_SLOTS;
 use crate::error::EngineError;
+use crate::held::Held;
 use crate::linker::Linked;
 use crate::load::Loaded;
 use crate::pool::Engines;
 pub use crate::pool::Reset;
 use crate::report::report;
 use crate::room::Room;
-use crate::runner::{Probe, thread_cpu};
 use crate::setup::{Services, Setup};
+use crate::threads::thread_cpu;
+use crate::turn::{Probe, Turn};
 
 /// How many attempts are made between two looks at the clock.
 const BATCH: u64 = 100;

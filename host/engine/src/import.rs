@@ -1,7 +1,7 @@
 //! What the host has for plugins to import, by name. Whether the types agree shows when a plugin is linked.
 
-use crate::grant::{config, key_value, logging};
-use crate::linker::PREVIEW1;
+use crate::linker::preview1::PREVIEW1;
+use crate::linker::{config, key_value, logging};
 use crate::wit::v0_1_0;
 
 /// Every function of WASI preview 1.

@@ -3,6 +3,7 @@
 use std::thread;
 
 use bytes::Bytes;
+use sha2::{Digest, Sha256 as Sha256Hasher};
 use taskhost_core::manifest::About;
 use taskhost_core::plugin::{PluginKind, Sha256};
 use taskhost_core::told::{told, told_lines};
@@ -10,17 +11,14 @@ use wasi_preview1_component_adapter_provider as adapter;
 use wasmparser::{Encoding, Parser, Payload, Validator, WasmFeatures};
 
 use crate::about::Sections;
-use crate::admit::sha256_of;
-use crate::bounds;
+use crate::bounds::{self, COMPONENT_TYPE};
 use crate::import::{has_function, has_interface, is_command};
-use crate::linker::PREVIEW1;
+use crate::linker::preview1::PREVIEW1;
+use crate::problem::{MAX_DETAIL_CHARS, Problem, invalid};
 use crate::wit::{self, v0_1_0};
 
 /// What a command of preview 1 is entered by.
 const START: &str = "_start";
-
-/// What tools call the section that makes a core module a component.
-pub(crate) const COMPONENT_TYPE: &str = "component-type";
 
 /// The package of our contract, whatever its version.
 const CONTRACT: &str = "taskhost:plugin/";
@@ -33,9 +31,6 @@ const MAX_LISTED_NAMES: usize = 8;
 
 /// How much of a name a message repeats.
 const MAX_NAME_CHARS: usize = 120;
-
-/// How much a message repeats of what a parser says, which quotes the plugin.
-const MAX_DETAIL_CHARS: usize = 1000;
 
 /// What was found in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,15 +72,6 @@ impl Memory {
 /// A page of memory has 64 KiB, unless it says otherwise.
 const PAGE_SIZE_LOG2: u32 = 16;
 
-/// One thing that is wrong with a plugin.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// What was found, and what was expected.
-    pub message: String,
-    /// What to do about it.
-    pub hint: Option<String>,
-}
-
 impl Inspection {
     /// What is known of a file that is not looked into.
     pub fn unread(wasm: &[u8], problems: Vec<Problem>) -> Self {
@@ -101,6 +87,11 @@ impl Inspection {
             problems,
         }
     }
+}
+
+/// What a plugin is known by.
+pub(crate) fn sha256_of(wasm: &[u8]) -> Sha256 {
+    Sha256(Sha256Hasher::digest(wasm).into())
 }
 
 /// Looks into a file of any bytes.
@@ -370,16 +361,6 @@ fn describe(bytes: &[u8]) -> &'static str {
 /// Checks the form with every proposal allowed; which of them are is the compiler's to say.
 fn validate(binary: &[u8]) -> Result<(), Problem> {
     Validator::new_with_features(WasmFeatures::all()).validate_all(binary).map(drop).map_err(|error| invalid(&error))
-}
-
-pub(crate) fn invalid(error: &wasmparser::BinaryReaderError) -> Problem {
-    let is_cut_off = error.message().contains("unexpected end");
-    let error = told(error, MAX_DETAIL_CHARS);
-    if is_cut_off {
-        let message = format!("the wasm file is cut off: {error}");
-        return Problem { message, hint: Some("send the whole file again".to_owned()) };
-    }
-    Problem { message: format!("the wasm file is not valid: {error}"), hint: None }
 }
 
 /// Makes a component of a core module that brings its component type.

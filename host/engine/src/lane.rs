@@ -6,58 +6,27 @@
 //! kernel takes to give the thread a core.
 
 use std::future::poll_fn;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use rustix::process::setpriority_process;
 use taskhost_core::outcome::{Outcome, RunReport};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::AbortHandle;
 
 use crate::epoch::Beat;
 use crate::error::EngineError;
-use crate::runner::{Guest, Slice};
-
-/// How much nicer than a worker the slow lane and the compiler are.
-const NICENESS: i32 = 10;
+use crate::guest::{Guest, Slice};
+use crate::threads::lower_priority;
 
 /// Every turn looks at timers and wake-ups, and then at what is over: with tokio's default of 61, a stop would wait for 61 slices.
 const EVENT_INTERVAL: u32 = 1;
 
 /// How long the end of the lane waits for what its guests left on blocking threads.
 const BLOCKING_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How many runs in a row must end within a slice before a task that was slow starts in the fast lane again.
-const QUICK_RUNS: u8 = 3;
-
-/// In which lane a task starts: how many more quick runs it takes to start in the fast one, where 0 means that it does.
-pub(crate) struct LaneHint(AtomicU8);
-
-impl LaneHint {
-    /// Tasks with a big memory are taken to be slow until they show otherwise.
-    pub(crate) fn new(slow: bool) -> Self {
-        Self(AtomicU8::new(if slow { QUICK_RUNS } else { 0 }))
-    }
-
-    pub(crate) fn is_slow(&self) -> bool {
-        self.0.load(Ordering::Relaxed) > 0
-    }
-
-    /// The task turned out to have a big memory.
-    pub(crate) fn slow(&self) {
-        self.0.store(QUICK_RUNS, Ordering::Relaxed);
-    }
-
-    /// Takes note of how a run went. Two runs of one task at the same time may count as one; that does no harm.
-    pub(crate) fn ran(&self, quick: bool) {
-        let left = if quick { self.0.load(Ordering::Relaxed).saturating_sub(1) } else { QUICK_RUNS };
-        self.0.store(left, Ordering::Relaxed);
-    }
-}
 
 /// The thread. Guests that it still has are dropped with it.
 pub(crate) struct SlowLane {
@@ -120,14 +89,6 @@ impl Drop for SlowLane {
         {
             tracing::error!("the slow lane panicked");
         }
-    }
-}
-
-/// Makes the current thread give way to the workers.
-pub(crate) fn lower_priority() {
-    // On Linux the priority is the thread's own, not the process's.
-    if let Err(error) = setpriority_process(None, NICENESS) {
-        tracing::debug!("failed to lower the thread's priority: {error}");
     }
 }
 
@@ -233,25 +194,4 @@ fn end(run: Option<(SlowRun, Counted)>, end: RunReport) {
     drop(running);
     // Nobody hears of it when the worker is gone.
     drop(report.send(end));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slow_task_is_fast_again_after_enough_quick_runs_in_a_row() {
-        let lane = LaneHint::new(false);
-        lane.ran(true);
-        assert!(!lane.is_slow());
-        lane.ran(false);
-        lane.ran(true);
-        lane.ran(true);
-        lane.ran(false);
-        for _ in 0..QUICK_RUNS {
-            assert!(lane.is_slow());
-            lane.ran(true);
-        }
-        assert!(!lane.is_slow());
-    }
 }

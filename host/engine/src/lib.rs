@@ -6,6 +6,15 @@
 //!
 //! This crate knows nothing of schedules and keeps no tasks. How an attempt goes through it:
 //! `runner` (lanes, deadline, stop) → `attempt` (store, instance, call) → `report` (what became of it).
+//!
+//! Its modules stand in layers, and each takes from those below it only:
+//! 1. what is counted, bounded and said: `limits`, `budget`, `kept`, `problem`, `report`, `requests`, `answers`, `config`
+//! 2. what the attempts of a task start from, and what they are granted: `setup`, `output`, `held`, `limiter`, `grant`
+//! 3. the world of one attempt: `state`
+//! 4. what guests call in it: `wit`, `linker`
+//! 5. plugins: the door (`import`, `inspect`, `admit`), `compile`, `artefact`, `load`, `residents`, and all of it together: `plugins`
+//! 6. what runs them: `job`, `attempt`, `guest`, `lane`, `runner`
+//! 7. `engine`, which makes it all, and `floor`, which measures it
 
 mod about;
 mod admit;
@@ -24,24 +33,37 @@ pub mod floor;
 #[doc(hidden)]
 pub mod fuzzing;
 mod grant;
+mod guest;
+mod held;
 mod import;
 mod inspect;
-mod keep;
+mod job;
+mod kept;
 mod lane;
+mod limiter;
 mod limits;
 mod linker;
 mod load;
+mod log_rate;
+mod mask;
 mod output;
 mod pack;
+mod plugins;
 mod pool;
+mod problem;
 mod program;
 mod report;
 mod requests;
 mod residents;
 mod room;
 mod runner;
+mod secrets;
 mod setup;
 mod state;
+mod target;
+mod threads;
+mod tls;
+mod turn;
 mod virtual_time;
 mod wit;
 
@@ -53,8 +75,10 @@ pub use config::{ChildLimits, CompilePlace, CompilerConfig, DEFAULT_COMPILE_LIMI
 pub use config::{DEFAULT_POOL_SLOTS, EngineConfig};
 pub use engine::WasmEngine;
 pub use error::EngineError;
-pub use inspect::{Inspection, Memory, Problem, inspect, is_binary};
+pub use inspect::{Inspection, Memory, inspect, is_binary};
+pub use job::Job;
 pub use pack::pack;
+pub use problem::Problem;
 pub use requests::{Request, Requests};
-pub use runner::{Job, Run, WasmRunner};
+pub use runner::{Run, WasmRunner};
 pub use virtual_time::VirtualTime;

@@ -1,19 +1,27 @@
 //! What the host offers to guests, built once per engine. WASI is always linked: what is not granted is empty or denied at
-//! the call, because every toolchain imports much that its programs never use.
+//! the call, because every toolchain imports much that its programs never use. Our own functions are here too, one file for each kind.
+
+pub(crate) mod config;
+mod env;
+mod files;
+pub(crate) mod key_value;
+pub(crate) mod logging;
+pub(crate) mod preview1;
+mod sockets;
+mod stdio;
+mod virtual_time;
+mod wasi_0_3;
 
 use std::sync::Arc;
 
 use wasmtime::{Engine, component};
 use wasmtime_wasi::I32Exit;
 
-use crate::grant;
+use self::preview1::PREVIEW1;
 use crate::room::Room;
 use crate::state::State;
-use crate::virtual_time::{self, VirtualTime};
+use crate::virtual_time::VirtualTime;
 use crate::wit::v0_1_0;
-
-/// The module name of preview 1's functions.
-pub(crate) const PREVIEW1: &str = "wasi_snapshot_preview1";
 
 /// An engine with everything that its guests may import.
 pub(crate) struct Linked {
@@ -32,26 +40,26 @@ impl Linked {
         v0_1_0::add_to_linker(&mut components)?;
         // What is granted is checked, and what is denied is told, before wasmtime's own functions are reached.
         components.allow_shadowing(true);
-        grant::env::add_to_linker(&mut components)?;
-        grant::files::add_to_linker(&mut components)?;
-        grant::net::add_to_linker(&mut components)?;
-        grant::stdio::add_to_linker(&mut components)?;
+        env::add_to_linker(&mut components)?;
+        files::add_to_linker(&mut components)?;
+        sockets::add_to_linker(&mut components)?;
+        stdio::add_to_linker(&mut components)?;
         if let Some(time) = time {
             virtual_time::add_to_linker(&mut components, time)?;
         }
         components.allow_shadowing(false);
-        grant::config::add_to_linker(&mut components)?;
-        grant::key_value::add_to_linker(&mut components)?;
-        grant::logging::add_to_linker(&mut components)?;
+        config::add_to_linker(&mut components)?;
+        key_value::add_to_linker(&mut components)?;
+        logging::add_to_linker(&mut components)?;
 
         let mut modules = wasmtime::Linker::new(&engine);
         wasmtime_wasi::p1::add_to_linker_async(&mut modules, State::preview1)?;
         // wasmtime's own makes a trap of exit codes from 126 up; a shell's programs use them.
         modules.allow_shadowing(true);
         modules.func_wrap(PREVIEW1, "proc_exit", |code: i32| -> wasmtime::Result<()> { Err(I32Exit(code).into()) })?;
-        grant::env::add_to_preview1_linker(&mut modules)?;
-        grant::files::add_to_preview1_linker(&mut modules)?;
-        grant::net::add_to_preview1_linker(&mut modules)?;
+        env::add_to_preview1_linker(&mut modules)?;
+        files::add_to_preview1_linker(&mut modules)?;
+        sockets::add_to_preview1_linker(&mut modules)?;
         if let Some(time) = time {
             virtual_time::add_to_preview1_linker(&mut modules, time)?;
         }
@@ -69,7 +77,7 @@ impl Linked {
         wasmtime_wasi::p3::add_to_linker(&mut linked.components)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut linked.components)?;
         linked.components.allow_shadowing(true);
-        grant::wasi_0_3::add_to_linker(&mut linked.components)?;
+        wasi_0_3::add_to_linker(&mut linked.components)?;
         linked.components.allow_shadowing(false);
         Ok(linked)
     }

@@ -1,6 +1,7 @@
 //! A compiled plugin on one engine, linked and ready to be instantiated.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use wasmtime::component::types::{ComponentFunc, ComponentItem};
 use wasmtime::component::{self, Component, ComponentNamedList, Lift, Lower};
@@ -14,7 +15,6 @@ use crate::artefact::{Artefact, Code};
 use crate::linker::Linked;
 use crate::pool::is_too_big;
 use crate::report::Returned;
-use crate::residents::LastUse;
 use crate::room::Room;
 use crate::state::State;
 use crate::wit::v0_1_0;
@@ -39,6 +39,25 @@ pub(crate) struct Loaded {
     /// Whether that is big.
     pub(crate) big: bool,
     pub(crate) last_use: LastUse,
+}
+
+/// When something was last used.
+#[derive(Default)]
+pub(crate) struct LastUse {
+    /// In seconds after the engine's start. Written when that is another second only: it is on the tick path.
+    second: AtomicU32,
+}
+
+impl LastUse {
+    pub(crate) fn note(&self, second: u32) {
+        if self.second.load(Ordering::Relaxed) != second {
+            self.second.store(second, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn second(&self) -> u32 {
+        self.second.load(Ordering::Relaxed)
+    }
 }
 
 /// How a plugin is entered.

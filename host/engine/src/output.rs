@@ -8,7 +8,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use memchr::memchr;
@@ -21,11 +20,9 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::grant::secrets::Secrets;
-use crate::setup::{Bounds, Setup};
-
-/// What the rates of a log are by.
-const MINUTE: Duration = Duration::from_secs(60);
+use crate::log_rate::Rated;
+use crate::secrets::Secrets;
+use crate::setup::Setup;
 
 /// How much a guest may write in one call; wasmtime holds a copy of it meanwhile.
 const WRITE_PERMIT_BYTES: usize = 64 << 10;
@@ -242,45 +239,6 @@ fn told(limit: Limit, most: u64) -> String {
     }
 }
 
-/// What a task wrote to its log in the minute that is going on: minutes count from the first line after the last one was over.
-#[derive(Default)]
-pub(crate) struct LogRate(Mutex<Minute>);
-
-#[derive(Default)]
-struct Minute {
-    began: Option<Instant>,
-    bytes: u64,
-    lines: u32,
-    dropped: bool,
-}
-
-/// What becomes of a line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Rated {
-    Kept,
-    /// It is the first that is too much of this in its minute.
-    First(Limit),
-    Dropped,
-}
-
-impl LogRate {
-    fn take(&self, bytes: u64, bounds: &Bounds, now: Instant) -> Rated {
-        let mut minute = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if minute.began.is_none_or(|began| now.duration_since(began) >= MINUTE) {
-            *minute = Minute { began: Some(now), ..Minute::default() };
-        }
-        if minute.dropped {
-            return Rated::Dropped;
-        }
-        minute.bytes += bytes;
-        minute.lines = minute.lines.saturating_add(1);
-        let used = [(Limit::LogBytesPerMinute, minute.bytes), (Limit::LogLinesPerMinute, minute.lines.into())];
-        let over = used.into_iter().find(|(limit, used)| *used > bounds.of(*limit));
-        minute.dropped = over.is_some();
-        over.map_or(Rated::Kept, |(limit, _)| Rated::First(limit))
-    }
-}
-
 impl Line {
     fn extend(&mut self, bytes: &[u8]) {
         let room = MAX_LINE_BYTES - self.bytes.len();
@@ -349,29 +307,5 @@ impl AsyncWrite for Capture {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use taskhost_core::schedule::Zone;
-    use taskhost_core::spec::{SpecPatch, TaskSpec};
-
-    use super::*;
-    use crate::setup::Services;
-
-    #[test]
-    fn a_minute_that_was_too_much_drops_the_rest_of_it_and_the_next_one_is_new() {
-        let limits = [("log_lines_per_minute".to_owned(), 2)].into();
-        let patch = SpecPatch { limits: Some(Some(limits)), ..SpecPatch::default() };
-        let spec = TaskSpec::default().patched(patch, &Zone::utc()).expect("a spec");
-        let setup = Setup::new(Arc::new(spec), Arc::new(Services::detached(0)), 0);
-        let start = Instant::now();
-        let take = |after_s| setup.log_rate.take(10, &setup.bounds, start + Duration::from_secs(after_s));
-        assert_eq!([take(0), take(59)], [Rated::Kept; 2]);
-        assert_eq!([take(59), take(59)], [Rated::First(Limit::LogLinesPerMinute), Rated::Dropped]);
-        assert_eq!(take(60), Rated::Kept);
     }
 }

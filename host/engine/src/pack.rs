@@ -12,7 +12,8 @@ use wasmparser::{BinaryReader, Encoding, Parser, Payload};
 
 use crate::about::TEXTS;
 use crate::bounds;
-use crate::inspect::{Problem, invalid, to_binary, with_deep_stack};
+use crate::inspect::{to_binary, with_deep_stack};
+use crate::problem::{Problem, invalid};
 
 /// The id of custom sections.
 const CUSTOM: u8 = 0;

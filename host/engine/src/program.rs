@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use arc_swap::ArcSwapOption;
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
 use tokio::sync::OnceCell;
 
 use crate::artefact::Artefact;
-use crate::residents::Seat;
+use crate::load::Loaded;
 
 /// A plugin, as far as it is compiled and loaded.
 pub(crate) struct Program {
@@ -24,6 +25,15 @@ pub(crate) struct Program {
     pub(crate) wanted: OnceLock<()>,
     /// Set when the pools had no room for it.
     pub(crate) too_big: OnceLock<()>,
+}
+
+/// Where a plugin is loaded on one engine, or not.
+#[derive(Default)]
+pub(crate) struct Seat {
+    /// Read by runs as [`Residents`](crate::residents::Residents) does it, who notes the use.
+    pub(crate) loaded: ArcSwapOption<Loaded>,
+    /// Held by who loads it: all others wait for that one.
+    pub(crate) loading: tokio::sync::Mutex<()>,
 }
 
 /// On which engine a plugin is loaded.

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use taskhost_core::outcome::{MAX_DETAIL_BYTES, Outcome, RunReport, cut};
 use taskhost_core::spec::Limit;
+use taskhost_core::time::format_duration;
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_environ::demangle_function_name;
 use wasmtime_wasi::I32Exit;
 
-use crate::grant::mask::Mask;
-use crate::state::Stopped;
+use crate::mask::Mask;
 use crate::virtual_time::OutOfTime;
 
 /// What the guest said when it came back.
@@ -60,6 +60,11 @@ impl Broken {
     }
 }
 
+/// Why the epoch stopped a guest: somebody stopped the run.
+#[derive(Debug, thiserror::Error)]
+#[error("the run was stopped")]
+pub(crate) struct Stopped;
+
 /// What a guest was denied: the outcome of an attempt that fails for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
@@ -102,6 +107,11 @@ pub(crate) fn report(ended: Ended) -> RunReport {
         }
         _ => report,
     }
+}
+
+/// Why an attempt timed out.
+pub(crate) fn ran_longer_than(timeout: Duration) -> String {
+    format!("ran longer than {}", format_duration(timeout))
 }
 
 fn exited(code: i32) -> RunReport {

@@ -4,16 +4,14 @@
 //! A run finds its plugin without asking here: it looks into the [`Seat`], and notes the second in which it did.
 
 use std::fs;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
 
-use arc_swap::ArcSwapOption;
 use rustix::process::{Resource, getrlimit};
 use tokio::sync::Semaphore;
 
 use crate::load::Loaded;
-use crate::program::{Program, SeatOf};
+use crate::program::{Program, Seat, SeatOf};
 
 /// The mappings that Linux gives a process by default, where `/proc` does not tell.
 const DEFAULT_MAX_MAPPINGS: u64 = 65_530;
@@ -46,42 +44,6 @@ pub(crate) struct Residents {
     seats: Mutex<Vec<(Weak<Program>, SeatOf)>>,
 }
 
-/// Where a plugin is loaded on one engine, or not.
-#[derive(Default)]
-pub(crate) struct Seat {
-    loaded: ArcSwapOption<Loaded>,
-    /// Held by who loads it: all others wait for that one.
-    pub(crate) loading: tokio::sync::Mutex<()>,
-}
-
-/// When something was last used.
-#[derive(Default)]
-pub(crate) struct LastUse {
-    /// In seconds after the engine's start. Written when that is another second only: it is on the tick path.
-    second: AtomicU32,
-}
-
-impl LastUse {
-    fn note(&self, second: u32) {
-        if self.second.load(Ordering::Relaxed) != second {
-            self.second.store(second, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Seat {
-    /// What is loaded, for a use now.
-    pub(crate) fn get(&self, residents: &Residents, now: Instant) -> Option<Arc<Loaded>> {
-        let loaded = self.loaded.load_full()?;
-        loaded.last_use.note(residents.second(now));
-        Some(loaded)
-    }
-
-    fn clear(&self) {
-        self.loaded.store(None);
-    }
-}
-
 impl Residents {
     /// With at most so many at once, and no more than the system has room for.
     pub(crate) fn new(most: Option<usize>) -> Self {
@@ -104,6 +66,13 @@ impl Residents {
         seats.push((Arc::downgrade(program), at));
     }
 
+    /// What is loaded in a seat, for a use now.
+    pub(crate) fn find(&self, seat: &Seat, now: Instant) -> Option<Arc<Loaded>> {
+        let loaded = seat.loaded.load_full()?;
+        loaded.last_use.note(self.second(now));
+        Some(loaded)
+    }
+
     /// How many are loaded, on all engines together.
     pub(crate) fn count(&self) -> u64 {
         let mut seats = self.lock();
@@ -116,13 +85,13 @@ impl Residents {
             .drain(..)
             .filter_map(|(program, at)| {
                 let program = program.upgrade()?;
-                let second = program.seat(at).loaded.load().as_ref()?.last_use.second.load(Ordering::Relaxed);
+                let second = program.seat(at).loaded.load().as_ref()?.last_use.second();
                 Some((second, program, at))
             })
             .collect();
         let leaving = leaving(&mut by_use, self.most);
         for (_, program, at) in by_use.drain(..leaving) {
-            program.seat(at).clear();
+            program.seat(at).loaded.store(None);
         }
         seats.extend(by_use.into_iter().map(|(_, program, at)| (Arc::downgrade(&program), at)));
     }

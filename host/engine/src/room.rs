@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::keep::Kept;
+use crate::kept::Kept;
 
 /// The places that are left on an engine.
 pub(crate) struct Room {

@@ -7,17 +7,17 @@ use std::time::Instant;
 
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::ports::{NoSecrets, SecretSource};
-use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
+use taskhost_core::spec::{Ceilings, TaskSpec};
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use crate::answers::Answers;
 use crate::budget::Budget;
-use crate::grant::http::Tls;
-use crate::grant::secrets::Secrets;
-use crate::limits::Hits;
-use crate::output::LogRate;
+use crate::limits::{Bounds, Hits};
+use crate::log_rate::LogRate;
 use crate::requests::Requests;
+use crate::secrets::Secrets;
+use crate::tls::Tls;
 use crate::virtual_time::VirtualTime;
 
 /// What all tasks reach of the host, each as far as it is granted.
@@ -138,30 +138,5 @@ impl Setup {
             work()
         };
         tokio::task::spawn_blocking(work).await
-    }
-}
-
-/// Every limit in force for a task; `u64::MAX` for none.
-#[derive(PartialEq, Eq)]
-pub(crate) struct Bounds([u64; LIMITS.len()]);
-
-impl Bounds {
-    /// Those in force for a task without limits of its own.
-    pub(crate) fn of_most_tasks(ceilings: &Ceilings) -> Self {
-        Self::of_task(&TaskSpec::default(), ceilings)
-    }
-
-    /// Those in force for a task.
-    fn of_task(spec: &TaskSpec, ceilings: &Ceilings) -> Self {
-        Self(LIMITS.map(|rule| ceilings.limit(spec, rule.limit).unwrap_or(u64::MAX)))
-    }
-
-    pub(crate) fn of(&self, limit: Limit) -> u64 {
-        self.0[limit as usize]
-    }
-
-    /// The same as a number of things in memory.
-    pub(crate) fn count(&self, limit: Limit) -> usize {
-        usize::try_from(self.of(limit)).unwrap_or(usize::MAX)
     }
 }

@@ -9,16 +9,18 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, StoreContextMut, UpdateDeadline};
 use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtxBuilder, WasiCtxView, WasiView};
+use wasmtime_wasi_http::{WasiHttpCtxView, WasiHttpView};
 
-use crate::attempt::Turn;
-use crate::budget::Held;
 use crate::epoch::{EPOCH, SLICE_EPOCHS};
+use crate::grant::Granted;
 use crate::grant::reach::{Reach, TooMuch};
-use crate::grant::{Granted, env, net};
-use crate::limits::{Limits, MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
+use crate::held::Held;
+use crate::limiter::Limits;
+use crate::limits::{MAX_HOSTCALL_BYTES, MAX_RANDOM_BYTES};
 use crate::output::Output;
-use crate::runner::Probe;
+use crate::report::Stopped;
 use crate::setup::Setup;
+use crate::turn::{Probe, Turn};
 use crate::virtual_time::OutOfTime;
 
 /// The world of one attempt.
@@ -43,11 +45,6 @@ enum Wasi {
     Unmade(Option<Box<WasiCtxBuilder>>),
     Made(Box<WasiP1Ctx>),
 }
-
-/// Why the epoch stopped a guest: somebody stopped the run.
-#[derive(Debug, thiserror::Error)]
-#[error("the run was stopped")]
-pub(crate) struct Stopped;
 
 /// A fresh store for an attempt, with every limit set and the grants of its task; the folders are there already.
 pub(crate) fn store(
@@ -140,8 +137,10 @@ impl State {
                 .stdout(output.stdout())
                 .stderr(output.stderr())
                 .max_random_size(MAX_RANDOM_BYTES);
-            env::give(&mut wasi, &setup.spec);
-            net::give(&mut wasi, &self.reach);
+            for (name, value) in &setup.spec.grants().env {
+                wasi.env(name, value);
+            }
+            self.reach.give_network(&mut wasi);
             if let Some(time) = &setup.services.virtual_time {
                 time.give(&mut wasi);
             }
@@ -164,6 +163,12 @@ impl State {
     /// The guest is entered now.
     pub(crate) fn entering(&self) {
         self.probe.entering();
+    }
+}
+
+impl WasiHttpView for State {
+    fn http(&mut self) -> WasiHttpCtxView<'_> {
+        self.reach.http().view(&mut self.table)
     }
 }
 

@@ -14,11 +14,12 @@ use rustix::process::{Resource, Rlimit, Signal, getppid, getrlimit, set_parent_p
 use taskhost_core::outcome::cut;
 use taskhost_core::plugin::PluginError;
 
+use super::here;
 use super::process::{Answer, Order, Task};
 use crate::admit::{MAX_PLUGIN_BYTES, admit_here};
 use crate::inspect::DOOR_STACK_BYTES;
-use crate::lane::lower_priority;
 use crate::pool::unpooled;
+use crate::threads::lower_priority;
 
 /// The exit code of wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -139,13 +140,13 @@ fn carry_out(order: &Order, wasm: Bytes) -> (Answer, Vec<u8>) {
         Ok(engine) => engine,
         Err(error) => return no_artefact(Answer::Failed(format!("{error:#}"))),
     };
-    match super::compile(&engine, &admitted) {
+    match here::compile(&engine, &admitted) {
         Ok(artefact) => {
             let artefact_bytes = artefact.len() as u64;
             (Answer::Done { facts: admitted.facts, artefact_bytes }, artefact)
         }
         Err(error) if error.is::<wasmtime::OutOfMemory>() => no_artefact(Answer::OutOfMemory),
-        Err(error) => no_artefact(refused(super::refusal(&error))),
+        Err(error) => no_artefact(refused(here::refusal(&error))),
     }
 }
 

@@ -6,32 +6,32 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::uri::Scheme;
-use http::{Method, Request, Response, Uri};
+use http::{Request, Response};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::OnceCell;
 use tokio::time::{Instant, Sleep, timeout};
-use tokio_rustls::TlsConnector;
+use wasmtime::component::ResourceTable;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks};
 
-use crate::grant::net::{Net, denied_name, may_ask, may_connect_to_address, may_reach};
+use crate::answers::{self, Answers};
+use crate::grant::denials::quoted;
+use crate::grant::hosts::{denied_name, may_ask, may_connect_to_address, may_reach};
+use crate::grant::net::Net;
 use crate::requests::{MAX_SENT_BYTES, Requests};
-use crate::state::State;
+use crate::target::Target;
 
 /// How long a connection may take to be made, TLS and all, unless the request says otherwise. Less than a task's usual timeout,
 /// so that the guest hears of a host that does not answer.
@@ -61,12 +61,10 @@ impl Http {
         context.set_field_size_limit(MAX_FIELDS_BYTES);
         Self { context, hooks: Hooks(net) }
     }
-}
 
-impl WasiHttpView for State {
-    fn http(&mut self) -> WasiHttpCtxView<'_> {
-        let Http { context, hooks } = self.reach.http();
-        WasiHttpCtxView { hooks, ctx: context, table: &mut self.table }
+    /// As wasmtime's functions want it, with the objects of the host that the guest holds.
+    pub(crate) fn view<'a>(&'a mut self, table: &'a mut ResourceTable) -> WasiHttpCtxView<'a> {
+        WasiHttpCtxView { hooks: &mut self.hooks, ctx: &mut self.context, table }
     }
 }
 
@@ -131,15 +129,15 @@ impl WasiHttpHooks for Hooks {
 
 async fn send(net: Arc<Net>, mut request: Request<WasiBody>, options: RequestOptions) -> Result<Answer, Error> {
     let target = Target::of(&request)?;
-    if !target.may_be_asked(&net) {
-        net.denials.tell(|| target.denied(&net));
+    if !may_be_asked(&target, &net) {
+        net.denials.tell(|| denied(&target, &net));
         return Err(Error::HttpRequestDenied);
     }
     if !net.connect() {
         return Err(Error::ConnectionLimitReached);
     }
     if let Some(answers) = net.setup.services.answers.clone() {
-        return Ok((answers.answer(net, request).await?, Box::new(async { Ok(()) })));
+        return Ok((stand_in(&answers, net, request).await?, Box::new(async { Ok(()) })));
     }
     let connecting = options.connect_timeout.unwrap_or(CONNECT_TIMEOUT);
     let connected = timeout(connecting, connect(&net, &target, connecting)).await;
@@ -175,85 +173,42 @@ async fn send(net: Arc<Net>, mut request: Request<WasiBody>, options: RequestOpt
     Ok((answer, Box::new(connection)))
 }
 
-/// Where a request goes.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Target {
-    /// A name, or an address without brackets.
-    host: String,
-    address: Option<IpAddr>,
-    port: u16,
-    tls: bool,
+fn may_be_asked(target: &Target, net: &Net) -> bool {
+    match target.address {
+        Some(address) => {
+            let own = net.is_hosts_own(SocketAddr::new(address, target.port));
+            !own && may_connect_to_address(net.hosts(), address, target.port)
+        }
+        None => may_ask(net.hosts(), &target.host, target.port),
+    }
 }
 
-impl Target {
-    fn of<T>(request: &Request<T>) -> Result<Self, Error> {
-        // A tunnel to anywhere.
-        if request.method() == Method::CONNECT {
-            return Err(Error::HttpRequestMethodInvalid);
-        }
-        Self::of_uri(request.uri()).ok_or(Error::HttpRequestUriInvalid)
+fn denied(target: &Target, net: &Net) -> String {
+    match target.address {
+        Some(address) => net.denied_address(SocketAddr::new(address, target.port)),
+        None => denied_name(&target.host, Some(target.port)),
     }
+}
 
-    pub(crate) fn of_uri(uri: &Uri) -> Option<Self> {
-        // Names and passwords before an `@` have no place in a request.
-        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@'))?;
-        let tls = uri.scheme() == Some(&Scheme::HTTPS);
-        let port = match authority.port() {
-            Some(port) => port.as_str().parse().ok()?,
-            // What follows a colon and is no port.
-            None if authority.as_str() != authority.host() => return None,
-            None if tls => 443,
-            None => 80,
-        };
-        let host = authority.host();
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        Some(Self { host: bare.to_owned(), address: bare.parse().ok(), port, tls })
-            .filter(|target| !target.host.is_empty())
+/// The addresses that may be connected to.
+async fn addresses(target: &Target, net: &Net) -> Result<Vec<SocketAddr>, Error> {
+    if let Some(address) = target.address {
+        return Ok(vec![SocketAddr::new(address, target.port)]);
     }
-
-    /// The same, with its host as all ways of writing it have it.
-    pub(crate) fn lower_case(mut self) -> Self {
-        self.host.make_ascii_lowercase();
-        self
-    }
-
-    fn may_be_asked(&self, net: &Net) -> bool {
-        match self.address {
-            Some(address) => {
-                let own = net.is_hosts_own(SocketAddr::new(address, self.port));
-                !own && may_connect_to_address(net.hosts(), address, self.port)
-            }
-            None => may_ask(net.hosts(), &self.host, self.port),
+    let found = net
+        .resolve(&target.host)
+        .await
+        .map_err(|_| Error::DnsError { rcode: Some("the name does not resolve".to_owned()), info_code: None })?;
+    let found = found.into_iter().map(|address| SocketAddr::new(address, target.port));
+    let (allowed, denied): (Vec<_>, Vec<_>) =
+        found.partition(|address| !net.is_hosts_own(*address) && may_reach(net.hosts(), address.ip(), target.port));
+    match (&allowed[..], denied.first()) {
+        ([], Some(denied)) => {
+            let line = || net.denied_address(*denied);
+            net.denials.tell(|| format!("{}; it is the address of {} and not public", line(), target.host));
+            Err(Error::DestinationIpProhibited)
         }
-    }
-
-    fn denied(&self, net: &Net) -> String {
-        match self.address {
-            Some(address) => net.denied_address(SocketAddr::new(address, self.port)),
-            None => denied_name(&self.host, Some(self.port)),
-        }
-    }
-
-    /// The addresses that may be connected to.
-    async fn addresses(&self, net: &Net) -> Result<Vec<SocketAddr>, Error> {
-        if let Some(address) = self.address {
-            return Ok(vec![SocketAddr::new(address, self.port)]);
-        }
-        let found = net
-            .resolve(&self.host)
-            .await
-            .map_err(|_| Error::DnsError { rcode: Some("the name does not resolve".to_owned()), info_code: None })?;
-        let found = found.into_iter().map(|address| SocketAddr::new(address, self.port));
-        let (allowed, denied): (Vec<_>, Vec<_>) =
-            found.partition(|address| !net.is_hosts_own(*address) && may_reach(net.hosts(), address.ip(), self.port));
-        match (&allowed[..], denied.first()) {
-            ([], Some(denied)) => {
-                let line = || net.denied_address(*denied);
-                net.denials.tell(|| format!("{}; it is the address of {} and not public", line(), self.host));
-                Err(Error::DestinationIpProhibited)
-            }
-            _ => Ok(allowed),
-        }
+        _ => Ok(allowed),
     }
 }
 
@@ -267,7 +222,7 @@ async fn connect(net: &Net, target: &Target, connecting: Duration) -> Result<Box
         true => Some(net.setup.services.tls.connector().await?),
         false => None,
     };
-    let addresses = target.addresses(net).await?;
+    let addresses = addresses(target, net).await?;
     let stream = connect_to_one(&addresses, connecting).await?;
     // Small requests are sent at once.
     drop(stream.set_nodelay(true));
@@ -292,6 +247,51 @@ async fn connect_to_one(addresses: &[SocketAddr], connecting: Duration) -> Resul
         }
     }
     Err(failed)
+}
+
+/// Answers a request that may be made, where answers stand for the network.
+async fn stand_in(answers: &Answers, net: Arc<Net>, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+    let Some(answers::Answer { status, headers, body }) = answers.next(request.method(), request.uri()) else {
+        let asked = || format!("{} {}", request.method(), request.uri());
+        net.denials.tell(|| format!("no answer: {} is none of the requests that are answered here", quoted(&asked())));
+        return Err(Error::InternalError(Some("no answer is given to this request".to_owned())));
+    };
+    // A guest counts on somebody who takes what it sends.
+    let mut sent = request.into_body();
+    while let Some(frame) = sent.frame().await {
+        frame?;
+    }
+    let mut answer = Response::new(Given { body: (!body.is_empty()).then_some(body), net }.boxed_unsync());
+    *answer.status_mut() = status;
+    *answer.headers_mut() = headers;
+    Ok(answer)
+}
+
+/// The body of an answer that was given before, counted.
+struct Given {
+    body: Option<Bytes>,
+    net: Arc<Net>,
+}
+
+impl Body for Given {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let Some(body) = self.body.take() else { return Poll::Ready(None) };
+        Poll::Ready(Some(match self.net.receive(body.len()) {
+            true => Ok(Frame::data(body)),
+            false => Err(Error::HttpResponseBodySize(Some(self.net.most_bytes()))),
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.body.as_ref().map_or(0, |body| body.len() as u64))
+    }
 }
 
 /// The body of an answer, counted, that must go on in time.
@@ -372,68 +372,5 @@ impl Drop for Noted {
             let sent = self.net.denials.hidden_in(&self.kept, self.is_cut);
             self.requests.sent(self.number, sent, self.is_cut);
         }
-    }
-}
-
-/// TLS as the host's own certificates have it, read when they are first needed.
-#[derive(Default)]
-pub(crate) struct Tls(OnceCell<TlsConnector>);
-
-impl Tls {
-    async fn connector(&self) -> Result<TlsConnector, Error> {
-        let connector = self.0.get_or_try_init(async || {
-            // Hundreds of files, maybe.
-            let read = tokio::task::spawn_blocking(read_certificates).await;
-            read.unwrap_or_else(|error| Err(error.to_string()))
-        });
-        connector.await.cloned().map_err(|why| Error::InternalError(Some(why)))
-    }
-}
-
-fn read_certificates() -> Result<TlsConnector, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (taken, _) = roots.add_parsable_certificates(found.certs);
-    if taken == 0 {
-        let why = found.errors.first().map(|error| format!(": {error}")).unwrap_or_default();
-        return Err(format!(
-            "the host has no certificates to check TLS by{why}; install the package `ca-certificates`, or set SSL_CERT_FILE"
-        ));
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-    let mut config = config.map_err(|error| error.to_string())?.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(TlsConnector::from(Arc::new(config)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn target(uri: &str) -> Option<(String, u16, bool)> {
-        let uri: Uri = uri.parse().expect(uri);
-        Target::of_uri(&uri).map(|target| (target.host, target.port, target.tls))
-    }
-
-    #[test]
-    fn a_request_goes_to_its_host_and_port_or_the_schemes() {
-        assert_eq!(target("https://example.com/a"), Some(("example.com".to_owned(), 443, true)));
-        assert_eq!(target("http://example.com"), Some(("example.com".to_owned(), 80, false)));
-        assert_eq!(target("http://[::1]:8080/"), Some(("::1".to_owned(), 8080, false)));
-        assert_eq!(target("http://1.2.3.4:1/"), Some(("1.2.3.4".to_owned(), 1, false)));
-    }
-
-    #[test]
-    fn a_request_that_hides_where_it_goes_is_refused() {
-        for uri in ["http://granted@evil.example/", "http://a:b@c:80/", "/path"] {
-            assert_eq!(target(uri), None, "{uri}");
-        }
-    }
-
-    #[test]
-    fn a_tunnel_is_refused() {
-        let request = Request::builder().method(Method::CONNECT).uri("http://a/").body(()).expect("a request");
-        assert!(matches!(Target::of(&request), Err(Error::HttpRequestMethodInvalid)));
     }
 }

@@ -1,19 +1,15 @@
-//! What tasks are granted of the host, one file for each kind of grant: checked when a task is added, and given to its attempts.
+//! What tasks are granted of the host, one file for each kind of grant: checked when a task is added, and given to its attempts. What
+//! guests call of it is in [`linker`](crate::linker).
 
-pub(crate) mod config;
-pub(crate) mod env;
+pub(crate) mod denials;
 pub(crate) mod files;
+pub(crate) mod hosts;
 pub(crate) mod http;
 pub(crate) mod key_value;
-pub(crate) mod logging;
-pub(crate) mod mask;
 pub(crate) mod net;
-pub(crate) mod preview1;
 mod public;
 pub(crate) mod reach;
 pub(crate) mod secrets;
-pub(crate) mod stdio;
-pub(crate) mod wasi_0_3;
 
 use std::sync::Arc;
 
@@ -23,8 +19,8 @@ use taskhost_core::ports::GrantFault;
 use taskhost_core::spec::Grants;
 
 use self::key_value::KeyValues;
-use self::secrets::Secrets;
 use crate::output::Output;
+use crate::secrets::Secrets;
 use crate::setup::{Services, Setup};
 
 /// What one attempt has of its grants.
@@ -33,9 +29,9 @@ pub(crate) struct Granted {
     pub(crate) setup: Arc<Setup>,
     pub(crate) secrets: Option<Arc<Secrets>>,
     pub(crate) output: Arc<Output>,
-    key_values: KeyValues,
+    pub(crate) key_values: KeyValues,
     /// Whether the task's log was told in this attempt that a secret can't be read.
-    told_of_secrets: bool,
+    pub(crate) told_of_secrets: bool,
 }
 
 impl Granted {
@@ -61,16 +57,5 @@ impl Granted {
 /// Refuses grants that this host can't give. Blocking.
 pub(crate) fn check(grants: &Grants, services: &Services) -> Result<(), GrantFault> {
     grants.dirs.iter().try_for_each(|dir| files::check(dir, &services.own_dirs))?;
-    grants.secrets.iter().try_for_each(|name| check_secret(name, services))
-}
-
-fn check_secret(name: &str, services: &Services) -> Result<(), GrantFault> {
-    let places = services.secrets.places(name);
-    match services.secrets.read(name) {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => {
-            Err(GrantFault { message: format!("the host has no secret `{name}`"), hint: format!("put it in {places}") })
-        }
-        Err(error) => Err(GrantFault { message: format!("the secret `{name}` can't be read: {error}"), hint: places }),
-    }
+    grants.secrets.iter().try_for_each(|name| secrets::check(name, services))
 }

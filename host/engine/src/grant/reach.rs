@@ -3,20 +3,16 @@
 //! Most tasks are granted nothing and reach for nothing: what stands here is made when it is first asked for.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use taskhost_core::outcome::cut;
 use taskhost_core::spec::{Grants, Limit};
-use wasmtime_wasi::I32Exit;
+use wasmtime_wasi::{I32Exit, WasiCtxBuilder};
 
+use crate::grant::denials::Denials;
 use crate::grant::http::Http;
 use crate::grant::net::Net;
 use crate::output::Output;
 use crate::report::{Broken, Returned};
 use crate::setup::Setup;
-
-/// The longest piece of a guest's own text in a denial, in bytes.
-const MAX_QUOTED_BYTES: usize = 200;
 
 /// The grants of one attempt at work.
 pub(crate) struct Reach {
@@ -41,7 +37,7 @@ impl Reach {
         let hosts = !setup.spec.grants().hosts.is_empty();
         let mut reach = Self {
             setup,
-            denials: Denials { output, told: AtomicBool::new(false) },
+            denials: Denials::new(output),
             asked_for_dirs: false,
             asked_for_env: false,
             succeeded: false,
@@ -66,11 +62,20 @@ impl Reach {
 
     /// The network, made now if it is not there.
     pub(crate) fn net(&mut self) -> &Arc<Net> {
-        self.net.get_or_insert_with(|| {
-            let Denials { output, told } = &self.denials;
-            let denials = Denials { output: Arc::clone(output), told: AtomicBool::new(told.load(Ordering::Relaxed)) };
-            Arc::new(Net::new(Arc::clone(&self.setup), denials))
-        })
+        self.net.get_or_insert_with(|| Arc::new(Net::new(Arc::clone(&self.setup), self.denials.in_background())))
+    }
+
+    /// Opens sockets and lookups to an attempt whose task has hosts granted; to all others they are closed.
+    pub(crate) fn give_network(&self, wasi: &mut WasiCtxBuilder) {
+        let granted = self.granted_net();
+        wasi.allow_tcp(granted.is_some()).allow_udp(granted.is_some()).allow_ip_name_lookup(granted.is_some());
+        if let Some(net) = granted {
+            let net = Arc::clone(net);
+            wasi.socket_addr_check(move |address, usage| {
+                let allowed = net.allows(address, usage);
+                Box::pin(async move { allowed })
+            });
+        }
     }
 
     /// HTTP, made now if it is not there.
@@ -150,39 +155,4 @@ impl Drop for Reach {
     fn drop(&mut self) {
         self.tell_what_was_empty();
     }
-}
-
-/// Tells of the first denial of an attempt; of the rest, the plugin's own messages say enough.
-pub(crate) struct Denials {
-    output: Arc<Output>,
-    told: AtomicBool,
-}
-
-impl Denials {
-    pub(crate) fn begin_again(&self) {
-        self.told.store(false, Ordering::Relaxed);
-    }
-
-    pub(crate) fn tell(&self, line: impl FnOnce() -> String) {
-        if !self.told.swap(true, Ordering::Relaxed) {
-            self.output.host_line(&line());
-        }
-    }
-
-    /// A text without the task's secrets.
-    pub(crate) fn hidden(&self, text: &str) -> String {
-        self.output.hidden(text)
-    }
-
-    /// The same of bytes; `cut` if there were more.
-    pub(crate) fn hidden_in(&self, bytes: &[u8], cut: bool) -> Vec<u8> {
-        self.output.hidden_in(bytes, cut)
-    }
-}
-
-/// A guest's own text as it stands in a message: bounded, and with nothing in it that a terminal would obey.
-pub(crate) fn quoted(text: &str) -> String {
-    let kept = cut(text, MAX_QUOTED_BYTES);
-    let dots = if kept.len() < text.len() { "…" } else { "" };
-    format!("`{}{dots}`", kept.escape_debug())
 }

@@ -1,25 +1,19 @@
-//! The secrets that a task is granted, as one attempt has them.
+//! The secrets that a task is granted, as one attempt reads them.
 //!
 //! They are read before the attempt's instance is made, so that whatever the guest does with them, the host knows what to hide. A task
 //! without secrets pays nothing for it.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, PoisonError};
 
-use crate::setup::Setup;
+use taskhost_core::ports::GrantFault;
 
-use super::mask::Mask;
+use crate::mask::Mask;
+use crate::secrets::Secrets;
+use crate::setup::{Services, Setup};
 
 /// The most bytes of a task's secrets together: what is searched for in every line that the task writes.
 const MAX_SECRETS_BYTES: usize = 256 << 10;
-
-/// The values of a task's secrets. They never show in `Debug`.
-pub(crate) struct Secrets {
-    /// Those that can't be used have in words why, for the task's log: for whoever runs the host, and not for the guest.
-    values: BTreeMap<String, Result<String, String>>,
-    pub(crate) mask: Option<Mask>,
-}
 
 /// Why no attempt can be made.
 #[derive(Debug, thiserror::Error)]
@@ -30,46 +24,46 @@ pub(crate) enum SecretsError {
     Mask(#[from] aho_corasick::BuildError),
 }
 
-impl Secrets {
-    /// Reads the secrets that a task is granted, as they are now. Off the worker's thread, when it is the task's turn.
-    pub(crate) async fn read(setup: &Arc<Setup>) -> Result<Arc<Self>, SecretsError> {
-        let granted = Arc::clone(setup);
-        setup.blocking(move || Self::read_now(&granted)).await?
-    }
-
-    fn read_now(setup: &Setup) -> Result<Arc<Self>, SecretsError> {
-        let mut values = BTreeMap::new();
-        let mut room = MAX_SECRETS_BYTES;
-        for name in &setup.spec.grants().secrets {
-            let value = read_one(setup, name).and_then(|value| match room.checked_sub(value.len()) {
-                Some(rest) => {
-                    room = rest;
-                    Ok(value)
-                }
-                None => Err(format!("the task's secrets have more than {MAX_SECRETS_BYTES} bytes together")),
-            });
-            values.insert(name.clone(), value);
+/// Refuses a secret that the host does not have. Blocking.
+pub(crate) fn check(name: &str, services: &Services) -> Result<(), GrantFault> {
+    let places = services.secrets.places(name);
+    match services.secrets.read(name) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => {
+            Err(GrantFault { message: format!("the host has no secret `{name}`"), hint: format!("put it in {places}") })
         }
-        // Secrets change rarely, and finding them is prepared once for all attempts until then.
-        let mut last = setup.last_secrets().lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(last) = last.as_ref().filter(|last| last.values == values) {
-            return Ok(Arc::clone(last));
-        }
-        let mask = Mask::new(values.values().filter_map(|value| value.as_deref().ok()))?;
-        let secrets = Arc::new(Self { values, mask });
-        *last = Some(Arc::clone(&secrets));
-        Ok(secrets)
+        Err(error) => Err(GrantFault { message: format!("the secret `{name}` can't be read: {error}"), hint: places }),
     }
+}
 
-    /// The value of a secret; `None` if the task is not granted this one, else why it has no value.
-    pub(crate) fn get(&self, name: &str) -> Option<Result<&str, &str>> {
-        self.values.get(name).map(|value| value.as_deref().map_err(String::as_str))
-    }
+/// Reads the secrets that a task is granted, as they are now. Off the worker's thread, when it is the task's turn.
+pub(crate) async fn read(setup: &Arc<Setup>) -> Result<Arc<Secrets>, SecretsError> {
+    let granted = Arc::clone(setup);
+    setup.blocking(move || read_now(&granted)).await?
+}
 
-    /// Every secret that the task is granted, in order of name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, Result<&str, &str>)> {
-        self.values.iter().map(|(name, value)| (name.as_str(), value.as_deref().map_err(String::as_str)))
+fn read_now(setup: &Setup) -> Result<Arc<Secrets>, SecretsError> {
+    let mut values = BTreeMap::new();
+    let mut room = MAX_SECRETS_BYTES;
+    for name in &setup.spec.grants().secrets {
+        let value = read_one(setup, name).and_then(|value| match room.checked_sub(value.len()) {
+            Some(rest) => {
+                room = rest;
+                Ok(value)
+            }
+            None => Err(format!("the task's secrets have more than {MAX_SECRETS_BYTES} bytes together")),
+        });
+        values.insert(name.clone(), value);
     }
+    // Secrets change rarely, and finding them is prepared once for all attempts until then.
+    let mut last = setup.last_secrets().lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(last) = last.as_ref().filter(|last| last.values == values) {
+        return Ok(Arc::clone(last));
+    }
+    let mask = Mask::new(values.values().filter_map(|value| value.as_deref().ok()))?;
+    let secrets = Arc::new(Secrets { values, mask });
+    *last = Some(Arc::clone(&secrets));
+    Ok(secrets)
 }
 
 fn read_one(setup: &Setup, name: &str) -> Result<String, String> {
@@ -81,11 +75,5 @@ fn read_one(setup: &Setup, name: &str) -> Result<String, String> {
         },
         Ok(None) => Err(format!("the host has none of this name; put it in {}", setup.services.secrets.places(name))),
         Err(error) => Err(error.to_string()),
-    }
-}
-
-impl fmt::Debug for Secrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.values.keys()).finish()
     }
 }

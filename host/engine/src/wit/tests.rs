@@ -17,12 +17,11 @@ use wasmtime::{Engine, Store};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use crate::attempt::Turn;
-use crate::budget::Held;
+use crate::held::Held;
 use crate::pool::{Engines, Reset};
-use crate::runner::Probe;
 use crate::setup::{Services, Setup};
 use crate::state::{State, store};
+use crate::turn::{Probe, Turn};
 
 /// 0.1.0 and a function more.
 mod v0_1_1 {

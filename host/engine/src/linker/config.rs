@@ -3,9 +3,8 @@
 //! The guest's settings are its own to list, so `get-all` has the secrets too. wasmtime-wasi-config is not used: it is a wrapper around
 //! one map that is filled before the guest begins, and can't say that a secret is gone.
 
+use crate::grant::Granted;
 use crate::state::State;
-
-use super::Granted;
 
 use self::bindings::wasi::config::store;
 

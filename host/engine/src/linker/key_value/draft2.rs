@@ -4,7 +4,7 @@ use wasmtime::component::{HasSelf, Linker, Resource};
 
 use crate::state::State;
 
-use super::{Bucket, Cas, Fault};
+use super::own_store::{Bucket, Cas, Fault};
 
 use self::bindings::wasi::keyvalue::{atomics, batch, store};
 
@@ -14,11 +14,11 @@ mod bindings {
         world: "imports",
         imports: { default: async | trappable },
         with: {
-            "wasi:keyvalue/store.bucket": crate::grant::key_value::Bucket,
-            "wasi:keyvalue/atomics.cas": crate::grant::key_value::Cas,
+            "wasi:keyvalue/store.bucket": crate::linker::key_value::own_store::Bucket,
+            "wasi:keyvalue/atomics.cas": crate::linker::key_value::own_store::Cas,
         },
         trappable_error_type: {
-            "wasi:keyvalue/store.error" => crate::grant::key_value::Fault,
+            "wasi:keyvalue/store.error" => crate::linker::key_value::own_store::Fault,
         },
     });
 }

@@ -14,7 +14,7 @@ use wasmtime_wasi::p3::bindings::sockets::types::{ErrorCode as SocketError, IpAd
 use wasmtime_wasi::p3::filesystem::FilesystemError;
 use wasmtime_wasi::sockets::{TcpSocket, UdpSocket};
 
-use super::reach::quoted;
+use crate::grant::denials::quoted;
 use crate::state::State;
 
 const NO_SOCKETS: &str = "denied: a socket of WASI 0.3; build the plugin for WASI 0.2, or use HTTP";

@@ -6,13 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use wasmtime::Store;
-
-use crate::load::Live;
-use crate::room::Place;
-use crate::runner::JobInner;
-use crate::state::State;
-
 /// How many instances are kept on one engine at most. Each takes about five mappings, and Linux gives a process 65,530 by default: all
 /// pools together have at most 8,000 slots, of which half may be kept, so that most is left for runs.
 const MAX_KEPT_PER_ENGINE: usize = 500;
@@ -30,16 +23,14 @@ pub(crate) struct Kept {
 #[derive(Default)]
 struct Uses {
     /// By use, the oldest first.
-    jobs: BTreeMap<u64, Weak<JobInner>>,
+    keepers: BTreeMap<u64, Weak<dyn Keeper>>,
     count: u64,
 }
 
-/// An instance between two runs. What it holds is given back in this order.
-pub(crate) struct Idle {
-    pub(crate) store: Store<State>,
-    pub(crate) live: Live,
-    pub(crate) place: Place,
-    pub(crate) listed: Listed,
+/// Who has an instance and can be asked to give it up: a job, of which nothing else is known here.
+pub(crate) trait Keeper: Send + Sync {
+    /// Drops its instance, if it is the one that was listed under this number. `false` if it is gone, or runs again.
+    fn give_up(&self, number: u64) -> bool;
 }
 
 /// That a job has a kept instance; over when it is dropped.
@@ -56,7 +47,7 @@ impl Kept {
     }
 
     pub(crate) fn count(&self) -> u64 {
-        self.lock().jobs.len() as u64
+        self.lock().keepers.len() as u64
     }
 
     /// Drops instances until one more may be kept. `false` where nothing may be.
@@ -67,26 +58,25 @@ impl Kept {
 
     /// Lists a job as the one that was used last. Called with the job's instance locked, so that whoever finds it in the list finds the
     /// instance too.
-    pub(crate) fn list(self: &Arc<Self>, job: &Arc<JobInner>) -> Listed {
+    pub(crate) fn list(self: &Arc<Self>, job: Weak<dyn Keeper>) -> Listed {
         let mut uses = self.lock();
         uses.count += 1;
         let number = uses.count;
-        uses.jobs.insert(number, Arc::downgrade(job));
+        uses.keepers.insert(number, job);
         Listed { kept: Arc::clone(self), number }
     }
 
     fn is_full(&self) -> bool {
-        self.lock().jobs.len() >= self.most
+        self.lock().keepers.len() >= self.most
     }
 
     /// Drops the instance that was used longest ago. `false` if none is kept.
     pub(crate) fn evict(&self) -> bool {
         loop {
-            let oldest = self.lock().jobs.pop_first();
+            let oldest = self.lock().keepers.pop_first();
             let Some((number, job)) = oldest else { return false };
             // One that is gone, or runs again, gives way by itself.
-            let idle = job.upgrade().and_then(|job| job.take_idle_if(|idle| idle.listed.number == number));
-            if idle.is_some() {
+            if job.upgrade().is_some_and(|job| job.give_up(number)) {
                 return true;
             }
         }
@@ -97,8 +87,14 @@ impl Kept {
     }
 }
 
+impl Listed {
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 impl Drop for Listed {
     fn drop(&mut self) {
-        self.kept.lock().jobs.remove(&self.number);
+        self.kept.lock().keepers.remove(&self.number);
     }
 }

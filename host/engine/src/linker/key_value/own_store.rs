@@ -1,13 +1,4 @@
-//! `wasi:keyvalue`: keys and values that a task keeps from run to run, in a store of its own.
-//!
-//! A file for each draft that is served, which converts at its edge; what they have in common is here. The guest waits in a call
-//! until the store has answered: a change is durable then. wasmtime-wasi-keyvalue is not used: its store is a map in memory, gone with
-//! the attempt, and it has neither drafts side by side nor calls that wait.
-
-mod draft;
-mod draft2;
-
-use std::collections::VecDeque;
+//! A task's store, as the functions of every draft use it.
 
 use bytes::Bytes;
 use taskhost_core::key_value::{KeyValueAnswer, KeyValueChange, KeyValueError, MAX_KEYS_OF_A_CHANGE};
@@ -15,17 +6,8 @@ use taskhost_core::ports::StoreError;
 use taskhost_core::spec::Limit;
 use wasmtime::component::{Resource, ResourceTableError};
 
+use crate::grant::key_value::MAX_CAS_BYTES;
 use crate::state::State;
-
-/// What of both drafts a component may import.
-pub(crate) const IMPORTS: &[&str] = &[
-    "wasi:keyvalue/atomics@0.2.0-draft",
-    "wasi:keyvalue/atomics@0.2.0-draft2",
-    "wasi:keyvalue/batch@0.2.0-draft",
-    "wasi:keyvalue/batch@0.2.0-draft2",
-    "wasi:keyvalue/store@0.2.0-draft",
-    "wasi:keyvalue/store@0.2.0-draft2",
-];
 
 /// The names of a task's own store.
 const OWN_STORE: [&str; 2] = ["", "default"];
@@ -36,12 +18,6 @@ const LISTED_KEYS: usize = 1000;
 /// The most bytes of keys and values that `get-many` answers with.
 const MAX_GET_MANY_BYTES: usize = 16 << 20;
 
-/// The most bytes that all handles of compare-and-swap of an attempt hold.
-const MAX_CAS_BYTES: usize = 8 << 20;
-
-/// How many places in lists of keys an attempt may go on from by number.
-const MAX_CURSORS: usize = 64;
-
 /// The store of a task. There is one, so nothing needs to be known of it.
 #[expect(unreachable_pub, reason = "the generated bindings export it again")]
 pub struct Bucket;
@@ -51,22 +27,13 @@ pub struct Bucket;
 pub struct Cas {
     key: String,
     /// What stood there when it was looked at.
-    expected: Option<Bytes>,
+    pub(super) expected: Option<Bytes>,
 }
 
 impl Cas {
     fn bytes(&self) -> usize {
         self.key.len() + self.expected.as_ref().map_or(0, Bytes::len)
     }
-}
-
-/// What an attempt knows of its store. Empty, and without cost, for those that do not use it.
-#[derive(Default)]
-pub(crate) struct KeyValues {
-    /// Where lists may go on, by their numbers, newest last.
-    cursors: VecDeque<(u64, String)>,
-    last_cursor: u64,
-    cas_bytes: usize,
 }
 
 /// Why a call failed, in the words that both drafts have for it.
@@ -87,13 +54,8 @@ impl From<ResourceTableError> for Fault {
     }
 }
 
-pub(crate) fn add_to_linker(linker: &mut wasmtime::component::Linker<State>) -> wasmtime::Result<()> {
-    draft::add_to_linker(linker)?;
-    draft2::add_to_linker(linker)
-}
-
 impl State {
-    fn kv_open(&mut self, name: &str) -> Result<Resource<Bucket>, Fault> {
+    pub(super) fn kv_open(&mut self, name: &str) -> Result<Resource<Bucket>, Fault> {
         if !self.granted.setup.spec.grants().kv {
             self.reach.tell(|| "denied: a store of keys and values; allow it with --kv".to_owned());
             return Err(Fault::AccessDenied);
@@ -105,22 +67,22 @@ impl State {
     }
 
     /// A handle that was closed, or is of another kind, is the guest's mistake.
-    fn kv_check(&mut self, bucket: &Resource<Bucket>) -> Result<(), Fault> {
+    pub(super) fn kv_check(&mut self, bucket: &Resource<Bucket>) -> Result<(), Fault> {
         self.table.get(bucket)?;
         Ok(())
     }
 
-    fn kv_close(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
+    pub(super) fn kv_close(&mut self, bucket: Resource<Bucket>) -> wasmtime::Result<()> {
         self.table.delete(bucket)?;
         Ok(())
     }
 
-    async fn kv_get(&mut self, key: String) -> Result<Option<Bytes>, Fault> {
+    pub(super) async fn kv_get(&mut self, key: String) -> Result<Option<Bytes>, Fault> {
         let got = self.granted.setup.services.key_values.get(self.granted.task, key).await;
         got.map_err(|error| self.kv_fault(error))
     }
 
-    async fn kv_get_many(&mut self, keys: Vec<String>) -> Result<Vec<Option<(String, Vec<u8>)>>, Fault> {
+    pub(super) async fn kv_get_many(&mut self, keys: Vec<String>) -> Result<Vec<Option<(String, Vec<u8>)>>, Fault> {
         if keys.len() > MAX_KEYS_OF_A_CHANGE {
             return Err(Fault::Other(format!("at most {MAX_KEYS_OF_A_CHANGE} keys can be asked for at once")));
         }
@@ -144,12 +106,12 @@ impl State {
         changed.map_err(|error| self.kv_fault(error))
     }
 
-    async fn kv_write(&mut self, set: Vec<(String, Vec<u8>)>, delete: Vec<String>) -> Result<(), Fault> {
+    pub(super) async fn kv_write(&mut self, set: Vec<(String, Vec<u8>)>, delete: Vec<String>) -> Result<(), Fault> {
         let set = set.into_iter().map(|(key, value)| (key, value.into())).collect();
         self.kv_change(KeyValueChange::Write { set, delete }).await.map(drop)
     }
 
-    async fn kv_increment(&mut self, key: String, by: i64) -> Result<i64, Fault> {
+    pub(super) async fn kv_increment(&mut self, key: String, by: i64) -> Result<i64, Fault> {
         match self.kv_change(KeyValueChange::Increment { key, by }).await? {
             KeyValueAnswer::Number(number) => Ok(number),
             other => Err(Fault::Other(format!("the store answered an increment with {other:?}"))),
@@ -157,7 +119,7 @@ impl State {
     }
 
     /// A page of keys after this one, and whether more follow.
-    async fn kv_list(&mut self, after: Option<String>) -> Result<(Vec<String>, bool), Fault> {
+    pub(super) async fn kv_list(&mut self, after: Option<String>) -> Result<(Vec<String>, bool), Fault> {
         let listed = self.granted.setup.services.key_values.list(self.granted.task, after, LISTED_KEYS + 1).await;
         let mut keys = listed.map_err(|error| self.kv_fault(error))?;
         let more = keys.len() > LISTED_KEYS;
@@ -166,45 +128,38 @@ impl State {
     }
 
     /// A number for a place in a list of keys.
-    fn kv_cursor(&mut self, after: String) -> u64 {
-        let KeyValues { cursors, last_cursor, .. } = &mut self.granted.key_values;
-        if cursors.len() == MAX_CURSORS {
-            cursors.pop_front();
-        }
-        *last_cursor += 1;
-        cursors.push_back((*last_cursor, after));
-        *last_cursor
+    pub(super) fn kv_cursor(&mut self, after: String) -> u64 {
+        self.granted.key_values.cursor(after)
     }
 
-    fn kv_place(&self, cursor: u64) -> Result<String, Fault> {
-        let cursors = &self.granted.key_values.cursors;
-        let place = cursors.iter().find(|(number, _)| *number == cursor).map(|(_, after)| after.clone());
+    pub(super) fn kv_place(&self, cursor: u64) -> Result<String, Fault> {
+        let place = self.granted.key_values.place(cursor);
         place.ok_or_else(|| Fault::Other("the cursor is none of the last that this run was given".to_owned()))
     }
 
-    async fn kv_look(&mut self, key: String) -> Result<Resource<Cas>, Fault> {
+    pub(super) async fn kv_look(&mut self, key: String) -> Result<Resource<Cas>, Fault> {
         let expected = self.kv_get(key.clone()).await?;
         self.kv_hold(Cas { key, expected })
     }
 
     fn kv_hold(&mut self, cas: Cas) -> Result<Resource<Cas>, Fault> {
-        let held_bytes = self.granted.key_values.cas_bytes + cas.bytes();
-        if held_bytes > MAX_CAS_BYTES {
+        let bytes = cas.bytes();
+        if !self.granted.key_values.has_room_for(bytes) {
             return Err(Fault::Other(format!("the handles of compare-and-swap hold more than {MAX_CAS_BYTES} bytes")));
         }
         let handle = self.table.push(cas)?;
-        self.granted.key_values.cas_bytes = held_bytes;
+        self.granted.key_values.hold(bytes);
         Ok(handle)
     }
 
-    fn kv_let_go(&mut self, handle: Resource<Cas>) -> wasmtime::Result<Cas> {
+    pub(super) fn kv_let_go(&mut self, handle: Resource<Cas>) -> wasmtime::Result<Cas> {
         let cas = self.table.delete(handle)?;
-        self.granted.key_values.cas_bytes -= cas.bytes();
+        self.granted.key_values.let_go(cas.bytes());
         Ok(cas)
     }
 
     /// Swaps, or answers with a handle on what stands there now.
-    async fn kv_swap(&mut self, cas: Cas, value: Vec<u8>) -> Result<Option<Resource<Cas>>, Fault> {
+    pub(super) async fn kv_swap(&mut self, cas: Cas, value: Vec<u8>) -> Result<Option<Resource<Cas>>, Fault> {
         let Cas { key, expected } = cas;
         let change = KeyValueChange::Swap { key: key.clone(), expected, value: value.into() };
         match self.kv_change(change).await? {

@@ -1,22 +1,12 @@
 //! Environment variables.
 
-use taskhost_core::spec::TaskSpec;
 use wasmtime::{Caller, StoreContextMut, component};
-use wasmtime_wasi::WasiCtxBuilder;
 use wasmtime_wasi::cli::WasiCliView;
 use wasmtime_wasi::p1::wasi_snapshot_preview1 as preview1;
 use wasmtime_wasi::p2::bindings::cli::environment::Host;
 
-use crate::grant::preview1::enter;
-use crate::linker::PREVIEW1;
+use crate::linker::preview1::{PREVIEW1, enter};
 use crate::state::State;
-
-/// Gives an attempt the variables of its task, to preview 1 and WASI 0.2 alike.
-pub(crate) fn give(wasi: &mut WasiCtxBuilder, spec: &TaskSpec) {
-    for (name, value) in &spec.grants().env {
-        wasi.env(name, value);
-    }
-}
 
 /// Takes note of who asks for variables.
 pub(crate) fn add_to_linker(linker: &mut component::Linker<State>) -> wasmtime::Result<()> {

@@ -7,6 +7,9 @@ use wiggle::GuestMemory;
 
 use crate::state::State;
 
+/// The module name of its functions.
+pub(crate) const PREVIEW1: &str = "wasi_snapshot_preview1";
+
 /// What preview 1 calls what is not permitted.
 pub(crate) const NOT_PERMITTED: i32 = Errno::Perm as i32;
 /// What preview 1 calls something that is no socket.
