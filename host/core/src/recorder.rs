@@ -14,7 +14,7 @@
 //! patches and log lines wait within their bounds, and all are tried again the next second. Nor does it stop any run: then the claim is
 //! a promise without proof, which the store's faults tell.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -96,7 +96,8 @@ pub(crate) struct Recorder<C> {
 /// What the store has not taken: of each task all in one, since it is written together; and what goes into the journal after that.
 #[derive(Default)]
 struct Waiting {
-    tasks: HashMap<TaskId, WaitingTask>,
+    /// In the order in which the store has their rows: of many, those that a batch writes stand beside each other, and share pages.
+    tasks: BTreeMap<TaskId, WaitingTask>,
     /// How many records they have.
     records: usize,
     journal: VecDeque<JournalEntry>,
@@ -145,7 +146,7 @@ impl Waiting {
         self.add(UnitBatch { states, records, ended, patches: Vec::new() });
     }
 
-    /// Takes out some tasks.
+    /// Takes out some tasks, that follow each other.
     fn take(&mut self, most: usize) -> Vec<(TaskId, WaitingTask)> {
         let ids: Vec<TaskId> = self.tasks.keys().take(most).copied().collect();
         self.take_these(&ids)
@@ -374,8 +375,6 @@ impl<C: Clock> Recorder<C> {
                 self.write(tasks, journal, chunks, host).await?;
             }
             if last {
-                // What a burst took is not kept.
-                self.waiting.tasks.shrink_to(BATCH_TASKS);
                 return Ok(());
             }
         }

@@ -32,6 +32,8 @@ pub(super) async fn measure(bench: &Bench<'_>) -> anyhow::Result<Section> {
     for _ in 0..args.restarts {
         (host, _) = restart(&place, host, End::Kill, load.tasks).await?;
         killed.push(host.ready_after());
+        // What was missed is told, and all tick as before.
+        load::wait_until_ticking(&host, load.tasks, load.every).await?;
         let drained;
         (host, drained) = restart(&place, host, End::Terminate, load.tasks).await?;
         stopped.push(host.ready_after());

@@ -180,3 +180,12 @@ async fn what_a_full_store_refuses_is_written_when_it_takes_again_unless_somethi
     assert_eq!(bench.store.records.lock().expect("no panic").len(), 3);
     assert!(bench.store.starts.lock().expect("no panic").is_empty(), "all are known to have ended");
 }
+
+#[test]
+fn of_many_tasks_those_go_into_a_batch_together_that_the_store_has_side_by_side() {
+    let mut waiting = Waiting::default();
+    let states = [5, 1, 4, 2, 3].map(|task| (task, UnitState::default())).to_vec();
+    waiting.add(UnitBatch { states, ..UnitBatch::default() });
+    let mut taken = || waiting.take(2).into_iter().map(|(task, _)| task).collect::<Vec<_>>();
+    assert_eq!([taken(), taken(), taken()], [vec![1, 2], vec![3, 4], vec![5]]);
+}
