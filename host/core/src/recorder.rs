@@ -251,9 +251,7 @@ impl<C: Clock> Recorder<C> {
                 }
                 () = claims.wanted() => {
                     // Who asks ahead of time is content with what there is.
-                    if claims.until() < self.clock.now().saturating_add(FLUSH_INTERVAL) {
-                        self.claim().await;
-                    }
+                    self.claim_if_short().await;
                     continue;
                 }
                 _ = tick.tick(), if !idle => None,
@@ -279,6 +277,13 @@ impl<C: Clock> Recorder<C> {
                 // The supervisor is gone without a last word.
                 Some(Err(_)) => return,
             }
+        }
+    }
+
+    /// Claims the next stretch of time if what is claimed ends soon.
+    async fn claim_if_short(&mut self) {
+        if self.claims.until() < self.clock.now().saturating_add(FLUSH_INTERVAL) {
+            self.claim().await;
         }
     }
 
@@ -377,6 +382,8 @@ impl<C: Clock> Recorder<C> {
             if last {
                 return Ok(());
             }
+            // Of a host with too much to do there are many batches, and runs wait for no more than one of them.
+            self.claim_if_short().await;
         }
     }
 

@@ -219,6 +219,8 @@ pub(crate) struct MemoryStore {
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
     /// Whether everything is refused, as by a full disk.
     pub full: AtomicBool,
+    /// How many milliseconds a batch takes.
+    pub batch_ms: AtomicU64,
     pub commits: AtomicU64,
 }
 
@@ -310,7 +312,11 @@ impl Store for MemoryStore {
                 self.host_runs.lock().expect("no panic").insert(host.started, host);
             }
         }
-        self.answer(())
+        let (taken, takes) = (self.answer(()), Duration::from_millis(self.batch_ms.load(Ordering::Relaxed)));
+        Box::pin(async move {
+            tokio::time::sleep(takes).await;
+            taken.await
+        })
     }
 
     fn record_starts(&self, starts: Vec<Start>) -> BoxFuture<Result<(), StoreError>> {

@@ -360,6 +360,11 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         more
     }
 
+    /// Whether a unit may be woken for this time, as of claims. Else one is asked for.
+    fn may_wake(&self, at: Time, index: u32) -> bool {
+        may_wake(&self.shared.claims, at, || self.slots[index as usize].as_ref())
+    }
+
     /// Stops the runs whose time for it has come, which waits for no ticks of others.
     fn stop_due(&mut self) {
         while let Some((slot, key)) = self.timers.pop_stop(|| self.clock.now()) {

@@ -71,6 +71,27 @@ async fn a_claim_that_is_still_good_is_not_made_again_for_who_comes_new() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn claims_do_not_run_out_while_more_is_written_than_a_second_has_room_for() {
+    let bench = Bench::start().await;
+    let clock = TestClock::start();
+    bench.claims.want();
+    pass(Duration::from_millis(100)).await;
+    bench.store.batch_ms.store(400, Ordering::Relaxed);
+    let states = (0..20 * BATCH_TASKS as u64).map(|task| (task, UnitState::default())).collect();
+    bench.units.send(UnitBatch { states, ..UnitBatch::default() }).await.expect("the recorder works");
+    for _ in 0..50 {
+        pass(Duration::from_millis(100)).await;
+        assert!(
+            bench.claims.until() > clock.now(),
+            "{} of them are written",
+            bench.store.states.lock().expect("no panic").len()
+        );
+    }
+    let written = bench.store.states.lock().expect("no panic").len();
+    assert!((1..20 * BATCH_TASKS).contains(&written), "it goes on: {written}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_claims_nothing_says_each_minute_that_it_is_alive() {
     let bench = Bench::start().await;
     pass(Duration::from_secs(600)).await;

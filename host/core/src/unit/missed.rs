@@ -31,9 +31,9 @@ impl Unit {
         Time(now.0.saturating_sub(jitter.as_nanos() as i64))
     }
 
-    /// Takes all due times from this one on, which is too late, that have come since. The newest is left to run in its turn if it is late
-    /// within its tolerance. To run those that are late within theirs too would keep a task as late as it is, and cost a host that has
-    /// too much to do a record for each run.
+    /// Takes all due times from this one on, which is too late, that have come since. The newest is left to run if it is late within its
+    /// tolerance, and is what the unit wants to be woken for. To run those that are late within theirs too would keep a task as late as
+    /// it is, and cost a host that has too much to do a record for each run.
     pub(super) fn take_missed(&mut self, planned: &Planned, now: Time, actions: &mut Vec<Action>) {
         let after = Time(planned.due.0 - 1);
         let mut until = self.begun_until(now).max(planned.due);

@@ -26,13 +26,25 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             slot.unit.handle(input, now, &mut actions);
             // A run that ends at once is folded in when all that the step asked for is done. There is seldom more than one.
             let mut more = Vec::new();
+            let mut was_late = false;
             for action in actions.drain(..) {
-                let ended =
-                    self.act(index, action, now).map(|(key, began, report)| Input::Finished { key, began, report });
-                match (&next, ended) {
+                was_late |= matches!(&action, Action::Record { record, .. } if record.outcome == Outcome::Missed);
+                let follows = match action {
+                    // Of a task so late that due times were passed over, the newest begins at once: in its turn, after all that came
+                    // due before it, it would be as late again.
+                    Action::Wake(Some(at)) if was_late && at <= now && self.may_wake(at, index) => {
+                        self.wake_at(index, None);
+                        Some(Input::Wake)
+                    }
+                    action => {
+                        let ended = self.act(index, action, now);
+                        ended.map(|(key, began, report)| Input::Finished { key, began, report })
+                    }
+                };
+                match (&next, follows) {
                     (_, None) => {}
-                    (None, ended) => next = ended,
-                    (Some(_), Some(ended)) => more.push(ended),
+                    (None, follows) => next = follows,
+                    (Some(_), Some(input)) => more.push(input),
                 }
             }
             self.actions = actions;

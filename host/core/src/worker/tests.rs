@@ -209,6 +209,41 @@ fn a_hard_stop_does_not_wait_for_all_ticks_that_are_due_before_it() {
 }
 
 #[test]
+fn of_a_task_that_is_late_the_newest_due_time_begins_at_once_if_it_is_claimed() {
+    let clock = HandClock::start();
+    let (states, _received) = mpsc::channel(RECORD_QUEUE);
+    let shared = shared(states, Arc::default());
+    let claims = Arc::clone(&shared.claims);
+    claims.extend(START.saturating_add(Duration::from_millis(2_500)));
+    let runner = FakeRunner::default();
+    let started = Arc::clone(&runner.started);
+    let mut worker = Worker::new(runner, clock.clone(), shared);
+    for (id, name) in [(1, "a"), (2, "b")] {
+        let definition = definition(id, name, "1s", &[]);
+        let job = Ok(Arc::clone(&definition.spec));
+        let unit = NewUnit { definition, plugin: Sha256([0; 32]), job, known: None };
+        worker.register(unit, &Outage::after(None, START));
+    }
+    let ran = || {
+        let started = started.lock().expect("no panic");
+        started.iter().map(|run| (run.task, run.key.due.since(START).as_secs())).collect::<Vec<_>>()
+    };
+    clock.pass(Duration::from_millis(3_200));
+    worker.fire_due();
+    assert_eq!(ran(), [], "the third due time is not within the claim");
+    claims.extend(Time(i64::MAX));
+    worker.fire_due();
+    assert_eq!(ran(), [(1, 3), (2, 3)]);
+    clock.pass(Duration::from_millis(2_000));
+    worker.fire_due();
+    assert_eq!(ran(), [(1, 3), (2, 3), (1, 5), (2, 5)], "at once, and not after what came due before");
+    for name in ["a", "b"] {
+        let counts = worker.slot(name).expect("it is there").unit.history.counts();
+        assert_eq!((counts.get(Outcome::Missed), counts.get(Outcome::Success)), (3, 2));
+    }
+}
+
+#[test]
 fn a_run_that_heeds_its_cancelling_ends_as_it_says() {
     on_paused_clock(|| async {
         let bench = Bench::start();
