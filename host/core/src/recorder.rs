@@ -375,15 +375,18 @@ impl<C: Clock> Recorder<C> {
             let tasks = self.waiting.take(BATCH_TASKS);
             let last = due.hurried == 0 && due.waiting == 0 && self.waiting.tasks.is_empty();
             let journal = if last { self.waiting.take_journal() } else { Vec::new() };
-            let host = host.filter(|_| last);
-            if !chunks.logs.is_empty() || !tasks.is_empty() || !journal.is_empty() || host.is_some() {
-                self.write(tasks, journal, chunks, host).await?;
+            let last_word = host.filter(|_| last);
+            if !chunks.logs.is_empty() || !tasks.is_empty() || !journal.is_empty() || last_word.is_some() {
+                self.write(tasks, journal, chunks, last_word).await?;
             }
             if last {
                 return Ok(());
             }
-            // Of a host with too much to do there are many batches, and runs wait for no more than one of them.
-            self.claim_if_short().await;
+            // Of a host with too much to do there are many batches, and runs wait for no more than one of them. One that stops runs
+            // nothing.
+            if host.is_none() {
+                self.claim_if_short().await;
+            }
         }
     }
 

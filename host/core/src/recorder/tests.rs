@@ -92,6 +92,21 @@ async fn claims_do_not_run_out_while_more_is_written_than_a_second_has_room_for(
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_host_that_stops_claims_nothing_however_long_it_writes() {
+    let Bench { store, claims, units, _senders: (_urgent, last), .. } = Bench::start().await;
+    claims.want();
+    pass(Duration::from_millis(100)).await;
+    store.batch_ms.store(400, Ordering::Relaxed);
+    let states = (0..20 * BATCH_TASKS as u64).map(|task| (task, UnitState::default())).collect();
+    units.send(UnitBatch { states, ..UnitBatch::default() }).await.expect("the recorder works");
+    let (claimed, (done, is_done)) = (claims.until(), oneshot::channel());
+    last.send(done).expect("the recorder works");
+    is_done.await.expect("it is written");
+    assert_eq!(store.states.lock().expect("no panic").len(), 20 * BATCH_TASKS);
+    assert_eq!(claims.until(), claimed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_claims_nothing_says_each_minute_that_it_is_alive() {
     let bench = Bench::start().await;
     pass(Duration::from_secs(600)).await;
