@@ -20,7 +20,7 @@ mod view;
 mod why;
 mod wishes;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -39,7 +39,6 @@ pub use self::why::WhyView;
 use crate::claims::Claims;
 use crate::events::{Event, EventBus, EventKind, EventStream};
 use crate::log::LogSink;
-use crate::manifest::Manifest;
 use crate::name::TaskName;
 use crate::plugin::Sha256;
 use crate::ports::{Clock, Definition, Engine, GrantGate, Runner, Store, StoredPlugin};
@@ -90,7 +89,6 @@ struct Inner<E: Engine, C: Clock> {
     plugin_use: tokio::sync::RwLock<()>,
     /// What the store has, in step with it.
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
-    builtin_manifests: HashMap<String, Arc<Manifest>>,
     closing: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     last_flush: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,

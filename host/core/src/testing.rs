@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -147,6 +147,7 @@ pub(crate) struct FakeEngine {
     pub about: Mutex<Arc<About>>,
     /// How often that was looked for.
     pub looks: AtomicU64,
+    pub builtins: OnceLock<Vec<(String, PluginFacts)>>,
 }
 
 impl Engine for FakeEngine {
@@ -171,8 +172,8 @@ impl Engine for FakeEngine {
         (name == "ticker").then_some(Sha256([0xaa; 32]))
     }
 
-    fn builtins(&self) -> Vec<(String, PluginFacts)> {
-        vec![("ticker".to_owned(), facts(Sha256([0xaa; 32])))]
+    fn builtins(&self) -> &[(String, PluginFacts)] {
+        self.builtins.get_or_init(|| vec![("ticker".to_owned(), facts(Sha256([0xaa; 32])))])
     }
 
     fn prepare(&self, _worker: usize, spec: Arc<TaskSpec>) -> BoxFuture<Result<Arc<TaskSpec>, PluginError>> {

@@ -3,7 +3,8 @@
 //! An artefact is machine code: loading bytes that this host did not write would run them. So each file ends in a keyed hash over its
 //! content and its name, whose key only the daemon's user can read, and a process checks it before it loads the file first. The name has the plugin's sha256
 //! and everything that compiling depends on (wasmtime's version and settings), so an upgrade compiles again. A file that fails the check is
-//! deleted and compiled again, and so is one that goes away later. Processes may share a cache.
+//! deleted and compiled again, and so is one that goes away later, or that is of no use here: what the processor can do is not in the name.
+//! Processes may share a cache.
 
 use std::fs::{self, DirBuilder, DirEntry, File, Permissions};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,7 +25,7 @@ use crate::pool::Kind;
 /// A file that is not whole after this was left by a crash, and is not another process's that writes it now.
 const WRITTEN_AFTER: Duration = Duration::from_secs(3600);
 
-/// Raised when the form of the files changes.
+/// Raised when the form of the files changes, or a setting that only compilers know: the hash is of engines without one.
 const FORMAT: u32 = 1;
 
 const KEY_FILE: &str = "key";

@@ -42,7 +42,7 @@ use self::process::{Compiled, Order, Task};
 use crate::admit::{admit, engine_for};
 use crate::config::{CompilePlace, CompilerConfig};
 use crate::error::EngineError;
-use crate::pool::{Engines, Kind};
+use crate::pool::Kind;
 use crate::threads::blocking;
 
 /// How many plugins are compiled at once; and how many small ones beside them.
@@ -73,10 +73,9 @@ pub(crate) struct Compiler {
 }
 
 impl Compiler {
-    /// A compiler for artefacts that load on these engines.
-    pub(crate) fn new(config: CompilerConfig, engines: &Engines) -> Result<Self, EngineError> {
-        let pooled = engines.slots > 0;
-        let here = matches!(config.place, CompilePlace::Here).then(|| Here::new(engines)).transpose()?;
+    /// A compiler of artefacts for engines that have pools or have none.
+    pub(crate) fn new(config: CompilerConfig, pooled: bool) -> Result<Self, EngineError> {
+        let here = matches!(config.place, CompilePlace::Here).then(|| Here::new(pooled)).transpose()?;
         Ok(Self {
             config,
             pooled,

@@ -57,7 +57,7 @@ pub struct WasmEngine {
 }
 
 impl WasmEngine {
-    /// Reserves the pools, opens the cache, checks the built-in plugins and starts the engine's threads. Compiles nothing.
+    /// Reserves the pools, opens the cache and starts the engine's threads. What only some plugin needs is made when it comes.
     pub fn new(config: EngineConfig) -> Result<Self, EngineError> {
         let workers = config.workers.max(1);
         let engines = Engines::new(workers, config.pool_slots, Reset::default())?;
@@ -68,14 +68,14 @@ impl WasmEngine {
         let slow_lanes = slow_lanes.collect::<Result<_, _>>()?;
 
         let cache = config.cache_dir.map(|dir| Cache::open(&dir, &engines.overflow)).transpose()?;
-        let compiler = Compiler::new(config.compiler, &engines)?;
+        let compiler = Compiler::new(config.compiler, engines.slots > 0)?;
         let overflow_room = Room::new(MAX_OVERFLOW_INSTANCES);
         let time = config.virtual_time.as_ref();
         let linked = engines.workers.into_iter().map(|engine| {
             let pool_room = (engines.slots > 0).then(|| Room::new(engines.slots));
             Linked::new(engine, pool_room.unwrap_or_else(|| Arc::clone(&overflow_room)), time)
         });
-        let linked: Vec<Linked> = linked.collect::<Result<_, _>>().map_err(EngineError::wasmtime)?;
+        let linked: Vec<Linked> = linked.collect();
         let concurrent =
             config.wasi_0_3.then(|| Linked::concurrent(engines.concurrent, Arc::clone(&overflow_room), time));
         let mut kept = vec![Arc::clone(&overflow_room.kept)];
@@ -84,14 +84,14 @@ impl WasmEngine {
         }
         let plugins = Plugins {
             workers: linked,
-            overflow: Linked::new(engines.overflow, overflow_room, time).map_err(EngineError::wasmtime)?,
-            concurrent: concurrent.transpose().map_err(EngineError::wasmtime)?,
+            overflow: Linked::new(engines.overflow, overflow_room, time),
+            concurrent,
             compiler,
             compiled: AtomicU64::new(0),
             cache,
             programs: Programs::new(workers),
             residents: Residents::new(config.most_loaded),
-            builtins: Builtins::new(config.builtins)?,
+            builtins: Builtins::new(config.builtins),
             source: config.source,
         };
         let services = Services {
@@ -132,12 +132,11 @@ impl ports::Engine for WasmEngine {
     }
 
     fn builtin(&self, name: &str) -> Option<Sha256> {
-        let mut builtins = self.plugins.builtins.iter();
-        builtins.find(|builtin| builtin.name == name).map(|builtin| builtin.facts.sha256)
+        self.plugins.builtins.sha256(name)
     }
 
-    fn builtins(&self) -> Vec<(String, PluginFacts)> {
-        self.plugins.builtins.iter().map(|builtin| (builtin.name.clone(), builtin.facts.clone())).collect()
+    fn builtins(&self) -> &[(String, PluginFacts)] {
+        self.plugins.builtins.facts()
     }
 
     fn prepare(&self, worker: usize, spec: Arc<TaskSpec>) -> BoxFuture<Result<Job, PluginError>> {

@@ -3,8 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use taskhost_core::plugin::PluginError;
-
 /// Why an engine can't be made.
 #[derive(Debug, thiserror::Error)]
 pub enum EngineError {
@@ -25,12 +23,6 @@ pub enum EngineError {
     /// wasmtime refused the configuration, or the address space is too small even for one instance.
     #[error("set up wasmtime")]
     Wasmtime(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("admit the built-in plugin `{name}`")]
-    Builtin {
-        name: String,
-        #[source]
-        source: PluginError,
-    },
 }
 
 impl EngineError {

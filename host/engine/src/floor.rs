@@ -77,11 +77,10 @@ pub fn measure(
 ) -> Result<Floor, FloorError> {
     let engines = Engines::new(threads, DEFAULT_POOL_SLOTS, reset)?;
     let admitted = admit(wasm)?;
-    let code = Here::new(&engines)?.compile(&admitted).map_err(wasmtime)?;
+    let code = Here::new(engines.slots > 0)?.compile(&admitted).map_err(wasmtime)?;
     let artefact = Artefact::in_memory(admitted.engine(), code);
     let linked = engines.workers.into_iter().map(|engine| Linked::new(engine, Room::new(1), None));
-    let linked = linked.collect::<Result<Vec<_>, _>>().map_err(wasmtime)?;
-    let loaded = linked.iter().map(|linked| Loaded::new(linked, &artefact));
+    let loaded = linked.map(|linked| Loaded::new(&linked, &artefact));
     let loaded = loaded.collect::<Result<Vec<_>, _>>().map_err(|refused| wasmtime(refused.into_error()))?;
     let floors = thread::scope(|scope| {
         let threads: Vec<_> = loaded.iter().map(|loaded| scope.spawn(move || attempts(loaded, wall, pace))).collect();

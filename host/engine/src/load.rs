@@ -114,7 +114,7 @@ impl Loaded {
 }
 
 fn component_entry(linked: &Linked, component: &Component) -> wasmtime::Result<Entry> {
-    let instance = linked.components.instantiate_pre(component)?;
+    let instance = linked.components().instantiate_pre(component)?;
     if component.get_export_index(None, v0_1_0::GUEST).is_some() {
         check_run::<v0_1_0::RunParams<'_>, v0_1_0::RunResults>(&instance, v0_1_0::GUEST, (1, "1 (the tick)"))?;
         return Ok(Entry::Task(v0_1_0::TaskPre::new(instance)?));
@@ -166,7 +166,7 @@ fn module_entry(linked: &Linked, module: &Module) -> wasmtime::Result<Entry> {
         return Err(wasmtime::Error::msg("`_start` must be a function that takes and returns nothing"));
     }
     let start = module.get_export_index("_start").ok_or_else(|| wasmtime::Error::msg("the module has no `_start`"))?;
-    Ok(Entry::Preview1 { module: linked.modules.instantiate_pre(module)?, start })
+    Ok(Entry::Preview1 { module: linked.modules().instantiate_pre(module)?, start })
 }
 
 /// wasmtime tells the largest memory and how many there are: their sum is no more than this.

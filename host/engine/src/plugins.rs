@@ -1,10 +1,12 @@
 //! The plugins of a host: where their artefacts come from, and the engines on which they are loaded.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use bytes::Bytes;
+use rustix::io::Errno;
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
 use taskhost_core::ports::PluginSource;
 
@@ -141,7 +143,8 @@ impl Plugins {
         Ok(loaded)
     }
 
-    /// Loads a plugin on one of the engines. A file that went away since it was found is found or made again, under its old name.
+    /// Loads a plugin on one of the engines. A file that went away since it was found, or is of no use here, is found or made again,
+    /// under its old name.
     async fn load(self: &Arc<Self>, program: &Program, at: SeatOf) -> Result<Result<Loaded, Unloaded>, PluginError> {
         let sha256 = program.sha256;
         let artefact = self.artefact_of(program, || self.artefact(sha256)).await?;
@@ -149,6 +152,15 @@ impl Plugins {
         match self.load_artefact(artefact, at).await? {
             Err(Unloaded::Artefact(error)) if is_file => {
                 tracing::warn!("failed to load the artefact of plugin {sha256}; looking for it again: {error:#}");
+            }
+            loaded => return Ok(loaded),
+        }
+        // Another worker may make it again already.
+        let _remaking = program.remaking.lock().await;
+        match self.load_artefact(self.artefact(sha256).await?, at).await? {
+            Err(Unloaded::Artefact(error)) if !is_refused_by_the_system(&error) => {
+                tracing::warn!("the artefact of plugin {sha256} is of no use here; compiling again: {error:#}");
+                self.remove_artefact(sha256);
                 self.load_artefact(self.artefact(sha256).await?, at).await
             }
             loaded => Ok(loaded),
@@ -262,6 +274,11 @@ fn refusal(unloaded: Unloaded) -> PluginError {
             hint: Some("`taskhost inspect FILE` shows what it imports and exports".to_owned()),
         },
     }
+}
+
+/// Whether the kernel had no room for it, or no file. Everything else is between wasmtime and the file.
+fn is_refused_by_the_system(error: &wasmtime::Error) -> bool {
+    error.chain().any(|cause| cause.is::<io::Error>() || cause.is::<Errno>())
 }
 
 fn wasi_0_3_is_off() -> PluginError {

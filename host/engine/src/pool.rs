@@ -1,7 +1,7 @@
 //! The wasmtime engines: one with a pool for each worker, and one without for what does not fit into a pool.
 //!
 //! Pools are where the speed is: an attempt takes a slot that is still warm from the last one. All engines share their
-//! compile settings, so that one artefact serves them all.
+//! compile settings, so that one artefact serves them all. None of them has a compiler: who compiles makes an engine for it.
 //!
 //! Measured (µs per store, instance, call and drop of a realistic C guest): on demand 29, pool with wasmtime's defaults 21.5,
 //! pool with these settings 5.2; on two threads 1.4 times as many with one engine, 1.75 times with one engine for each.
@@ -36,9 +36,13 @@ const MEMORY_KEEP_RESIDENT_BYTES: usize = 128 << 10;
 const TABLE_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 const STACK_KEEP_RESIDENT_BYTES: usize = 64 << 10;
 
-/// How many core instances and tables there are to a slot: a component often has a shim and an adapter beside its module.
+/// How many core instances and tables there are to a slot: a component often has a shim and an adapter beside its module. Where those run
+/// out that have more, runs go without a pool. A table that waits costs 50 bytes.
 const CORE_INSTANCES_PER_SLOT: u32 = 8;
-const TABLES_PER_SLOT: u32 = 4;
+const TABLES_PER_SLOT: u32 = 2;
+
+/// What one module may take of a pool.
+const TABLES_PER_MODULE: u32 = 4;
 
 /// What one component may take of a pool, in slots' shares; one with more goes without a pool.
 const SHARES_PER_COMPONENT: u32 = 4;
@@ -105,8 +109,8 @@ impl Engines {
         while slots >= MIN_POOL_SLOTS {
             match pooled(workers, slots, reset) {
                 Ok(workers) => {
-                    let overflow = unpooled(true, Kind::Plain).map_err(EngineError::wasmtime)?;
-                    let concurrent = unpooled(true, Kind::Concurrent).map_err(EngineError::wasmtime)?;
+                    let overflow = unpooled(true, Kind::Plain)?;
+                    let concurrent = unpooled(true, Kind::Concurrent)?;
                     return Ok(Self { workers, overflow, concurrent, slots });
                 }
                 Err(error) => tracing::debug!(slots, "no pools of this size: {error:#}"),
@@ -114,8 +118,8 @@ impl Engines {
             slots /= 2;
         }
         tracing::warn!("the address space is too small for pools; every run maps its own memory");
-        let overflow = unpooled(false, Kind::Plain).map_err(EngineError::wasmtime)?;
-        let concurrent = unpooled(false, Kind::Concurrent).map_err(EngineError::wasmtime)?;
+        let overflow = unpooled(false, Kind::Plain)?;
+        let concurrent = unpooled(false, Kind::Concurrent)?;
         Ok(Self { workers: vec![overflow.clone(); workers], overflow, concurrent, slots: 0 })
     }
 
@@ -134,9 +138,19 @@ pub(crate) enum Kind {
     Concurrent,
 }
 
-/// An engine without a pool, beside engines that have some or have none. To compile for them, it reserves no memory.
-pub(crate) fn unpooled(beside_pools: bool, kind: Kind) -> wasmtime::Result<Engine> {
-    Engine::new(&config(if beside_pools { MEMORY_RESERVATION_BYTES } else { 0 }, kind))
+/// An engine that compiles for engines that have pools or have none. It reserves no memory.
+pub(crate) fn compiling(for_pools: bool, kind: Kind) -> wasmtime::Result<Engine> {
+    Engine::new(config(reservation(for_pools), kind).enable_compiler(true))
+}
+
+/// An engine without a pool, beside engines that have some or have none.
+fn unpooled(beside_pools: bool, kind: Kind) -> Result<Engine, EngineError> {
+    Engine::new(&config(reservation(beside_pools), kind)).map_err(EngineError::wasmtime)
+}
+
+/// What the memories reserve of engines that have pools or have none.
+fn reservation(pooled: bool) -> u64 {
+    if pooled { MEMORY_RESERVATION_BYTES } else { 0 }
 }
 
 /// Whether a plugin was not loaded because it has more than a slot has room for.
@@ -161,6 +175,7 @@ fn pooled(workers: usize, slots: u32, reset: Reset) -> wasmtime::Result<Vec<Engi
 fn config(memory_reservation_bytes: u64, kind: Kind) -> Config {
     let mut config = Config::new();
     config
+        .enable_compiler(false)
         .memory_reservation(memory_reservation_bytes)
         .gc_heap_reservation(memory_reservation_bytes)
         // A collector's heap begins empty; what it grows to is counted as the guest's memory.
@@ -202,9 +217,9 @@ fn pool(slots: u32, reset: Reset) -> PoolingAllocationConfig {
         .total_gc_heaps(slots)
         .max_memory_size(usize::try_from(MEMORY_RESERVATION_BYTES).unwrap_or(usize::MAX))
         .max_memories_per_module(1)
-        .max_tables_per_module(TABLES_PER_SLOT)
+        .max_tables_per_module(TABLES_PER_MODULE)
         .max_memories_per_component(SHARES_PER_COMPONENT)
-        .max_tables_per_component(SHARES_PER_COMPONENT * TABLES_PER_SLOT)
+        .max_tables_per_component(SHARES_PER_COMPONENT * TABLES_PER_MODULE)
         .max_core_instances_per_component(SHARES_PER_COMPONENT * CORE_INSTANCES_PER_SLOT)
         .max_core_instance_size(MAX_INSTANCE_METADATA_BYTES)
         .max_component_instance_size(MAX_INSTANCE_METADATA_BYTES)
@@ -219,9 +234,8 @@ fn pool(slots: u32, reset: Reset) -> PoolingAllocationConfig {
 
 #[cfg(test)]
 mod tests {
-    use wasmtime::Module;
-
     use super::*;
+    use crate::artefact::Artefact;
 
     #[test]
     fn without_pools_all_workers_share_one_engine() {
@@ -232,10 +246,12 @@ mod tests {
     #[test]
     fn what_only_a_pool_refuses_is_too_big_and_what_is_no_artefact_is_not() {
         let engines = Engines::new(1, MIN_POOL_SLOTS, Reset::default()).expect("engines");
-        let tables = format!("(module {})", "(table 1 funcref)".repeat(TABLES_PER_SLOT as usize + 1));
-        let refused = Module::new(&engines.workers[0], &tables).expect_err("a slot has fewer tables");
+        let tables = format!("(module {})", "(table 1 funcref)".repeat(TABLES_PER_MODULE as usize + 1));
+        let code = compiling(true, Kind::Plain).and_then(|engine| engine.precompile_module(tables.as_bytes()));
+        let artefact = Artefact::in_memory(Kind::Plain, code.expect("it compiles"));
+        let refused = artefact.load(&engines.workers[0]).err().expect("a slot has fewer tables");
         assert!(is_too_big(&refused), "{refused:#}");
-        assert!(Module::new(&engines.overflow, &tables).is_ok());
+        assert!(artefact.load(&engines.overflow).is_ok());
         let refused = Engine::detect_precompiled_file("/nowhere").expect_err("there is no such file");
         assert!(!is_too_big(&refused), "{refused:#}");
     }

@@ -17,6 +17,8 @@ pub(crate) struct Program {
     admission: Mutex<Arc<Admission>>,
     /// Or why there can be none.
     pub(crate) artefact: OnceCell<Result<Artefact, PluginError>>,
+    /// Held by who finds that it does not load and makes it again.
+    pub(crate) remaking: tokio::sync::Mutex<()>,
     workers: Box<[Seat]>,
     overflow: Seat,
     /// Set when its artefact was seen to be there.
@@ -116,6 +118,7 @@ impl Programs {
             sha256,
             admission: Mutex::default(),
             artefact: OnceCell::new(),
+            remaking: tokio::sync::Mutex::default(),
             workers: (0..self.workers).map(|_| Seat::default()).collect(),
             overflow: Seat::default(),
             at_hand: OnceLock::new(),

@@ -30,8 +30,8 @@ pub trait Engine: Send + Sync + 'static {
     /// The sha256 of a built-in plugin; `None` if the host has none of this name.
     fn builtin(&self, name: &str) -> Option<Sha256>;
 
-    /// The names of all built-in plugins with what was found in them.
-    fn builtins(&self) -> Vec<(String, PluginFacts)>;
+    /// The names of all built-in plugins with what is found in them. Who asks first waits for a millisecond or a few.
+    fn builtins(&self) -> &[(String, PluginFacts)];
 
     /// Makes one task ready to run on one worker: loads its plugin there if no other task has, and fixes its limits and
     /// arguments. Fast where the plugin is loaded already.
@@ -183,7 +183,7 @@ const MAX_TOLD_NAME_BYTES: usize = 64;
 pub fn resolve<E: Engine>(engine: &E, plugin: &PluginRef) -> Result<Sha256, PluginError> {
     match plugin {
         PluginRef::Builtin(name) => engine.builtin(name).ok_or_else(|| {
-            let known: Vec<_> = engine.builtins().into_iter().map(|(name, _)| format!("`{name}`")).collect();
+            let known: Vec<_> = engine.builtins().iter().map(|(name, _)| format!("`{name}`")).collect();
             let name = crate::outcome::cut(name, MAX_TOLD_NAME_BYTES).escape_debug().to_string();
             PluginError::NotBuiltin { name, known: known.join(", ") }
         }),

@@ -1,6 +1,5 @@
 //! What plugins say that they need, held against what tasks are granted.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Supervisor, TaskError};
@@ -8,12 +7,6 @@ use crate::manifest::{About, Manifest};
 use crate::plugin::{PluginError, PluginRef, Sha256};
 use crate::ports::{Clock, Engine, StoreError};
 use crate::spec::TaskSpec;
-
-/// The manifests of the built-in plugins that have one.
-pub(super) fn of_builtins<E: Engine>(engine: &E) -> HashMap<String, Arc<Manifest>> {
-    let manifest = |(name, facts): (String, crate::plugin::PluginFacts)| Some((name, facts.about?.manifest.clone()?));
-    engine.builtins().into_iter().filter_map(manifest).collect()
-}
 
 impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// Refuses a task that lacks what its plugin needs, or has settings that its plugin does not take. One that has the same
@@ -23,13 +16,18 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             return Ok(());
         }
         let manifest = match &spec.plugin {
-            PluginRef::Builtin(name) => self.inner.builtin_manifests.get(name).cloned(),
+            PluginRef::Builtin(name) => self.builtin_manifest(name),
             PluginRef::Sha256(sha256) => self.about(*sha256).await?.and_then(|about| about.manifest.clone()),
         };
         let Some(manifest) = manifest else { return Ok(()) };
         let spec = Arc::clone(spec);
         let checked = tokio::task::spawn_blocking(move || manifest.check(spec.grants())).await;
         checked.map_err(|error| StoreError::Failed(error.to_string()))?.map_err(TaskError::Manifest)
+    }
+
+    fn builtin_manifest(&self, name: &str) -> Option<Arc<Manifest>> {
+        let (_, facts) = self.inner.engine.builtins().iter().find(|(builtin, _)| builtin == name)?;
+        facts.about.as_ref()?.manifest.clone()
     }
 
     /// What a stored plugin says of itself; `None` if it is not stored, or its file can't be read. Of one that was stored before

@@ -77,10 +77,10 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     pub async fn plugins(&self) -> Result<Vec<PluginView>, TaskError> {
         let uses = self.plugin_uses().await?;
         let tasks = |plugin: &PluginFacts| uses.get(&plugin.sha256).copied().unwrap_or(0);
-        let builtins = self.inner.engine.builtins().into_iter().map(|(name, facts)| PluginView {
-            tasks: tasks(&facts),
-            facts,
-            builtin: Some(name),
+        let builtins = self.inner.engine.builtins().iter().map(|(name, facts)| PluginView {
+            tasks: tasks(facts),
+            facts: facts.clone(),
+            builtin: Some(name.clone()),
             added_at: None,
             fault: None,
         });

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::outbox::Outbox;
-use super::{Inner, Supervisor, SupervisorConfig, manifest};
+use super::{Inner, Supervisor, SupervisorConfig};
 use crate::claims::Claims;
 use crate::events::EventBus;
 use crate::log::LogSink;
@@ -69,7 +69,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         tokio::spawn(recorder.run(recorded_states, urgents, unwritten_logs, last_flush_wanted));
         let supervisor = Self {
             inner: Arc::new(Inner {
-                builtin_manifests: manifest::of_builtins(&*engine),
                 engine,
                 store,
                 clock,

@@ -18,7 +18,7 @@ use super::here;
 use super::process::{Answer, Order, Task};
 use crate::admit::{MAX_PLUGIN_BYTES, admit_here};
 use crate::inspect::DOOR_STACK_BYTES;
-use crate::pool::unpooled;
+use crate::pool::compiling;
 use crate::threads::lower_priority;
 
 /// The exit code of wrong usage, as clap has it.
@@ -136,7 +136,7 @@ fn carry_out(order: &Order, wasm: Bytes) -> (Answer, Vec<u8>) {
     if let Err(error) = threads {
         return no_artefact(Answer::Failed(format!("failed to start its threads: {error}")));
     }
-    let engine = match unpooled(order.pooled, admitted.engine()) {
+    let engine = match compiling(order.pooled, admitted.engine()) {
         Ok(engine) => engine,
         Err(error) => return no_artefact(Answer::Failed(format!("{error:#}"))),
     };

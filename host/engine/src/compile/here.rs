@@ -8,7 +8,7 @@ use wasmtime::Engine;
 
 use crate::admit::{Admitted, Form};
 use crate::error::EngineError;
-use crate::pool::{Engines, Kind};
+use crate::pool::{Kind, compiling};
 use crate::threads::lower_priority;
 
 /// Compiles in this process.
@@ -20,13 +20,15 @@ pub(crate) struct Here {
 }
 
 impl Here {
-    pub(crate) fn new(engines: &Engines) -> Result<Self, EngineError> {
+    /// A compiler for engines that have pools or have none.
+    pub(crate) fn new(for_pools: bool) -> Result<Self, EngineError> {
         let threads = rayon::ThreadPoolBuilder::new()
             .thread_name(|at| format!("compile-{at}"))
             .start_handler(|_| lower_priority())
             .build()
             .map_err(EngineError::Compiler)?;
-        let (plain, concurrent) = (engines.overflow.clone(), engines.concurrent.clone());
+        let engine = |kind| compiling(for_pools, kind).map_err(EngineError::wasmtime);
+        let (plain, concurrent) = (engine(Kind::Plain)?, engine(Kind::Concurrent)?);
         Ok(Self { plain, concurrent, threads: Arc::new(threads) })
     }
 

@@ -18,7 +18,7 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 use crate::held::Held;
-use crate::pool::{Engines, Reset};
+use crate::pool::{Kind, compiling};
 use crate::setup::{Services, Setup};
 use crate::state::{State, store};
 use crate::turn::{Probe, Turn};
@@ -129,7 +129,7 @@ fn component(version: &str, module: &str) -> Vec<u8> {
     encoder.encode().expect("the module becomes a component")
 }
 
-/// A host that serves 0.1.1 and 0.2.0.
+/// A host that serves 0.1.1 and 0.2.0, and compiles what it runs.
 struct NextHost {
     engine: Engine,
     linker: Linker<State>,
@@ -137,8 +137,7 @@ struct NextHost {
 
 impl NextHost {
     fn new() -> Self {
-        let engines = Engines::new(1, 0, Reset::default()).expect("an engine");
-        let engine = engines.workers.into_iter().next().expect("a worker's engine");
+        let engine = compiling(false, Kind::Plain).expect("an engine");
         let mut linker = Linker::new(&engine);
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).expect("WASI");
         v0_1_1::Task::add_to_linker::<State, HasSelf<State>>(&mut linker, |state| state).expect("0.1.1");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
+use sha2::{Digest, Sha256};
 use taskhost_core::outcome::Outcome;
 use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::Engine;
@@ -87,6 +88,30 @@ async fn an_artefact_that_another_host_wrote_is_not_used() {
     reads(dir.path(), &task).await;
     fs::write(dir.path().join("key"), [0; 32]).expect("another key");
     assert_eq!(reads(dir.path(), &task).await, 1);
+}
+
+#[tokio::test]
+async fn an_artefact_that_does_not_load_here_is_compiled_again() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let task = Task::of(preview1(""));
+    reads(dir.path(), &task).await;
+    let [artefact] = &artefacts(dir.path())[..] else { panic!("one artefact") };
+    // As of another processor, it has the right name and is signed, but made for what this host has not.
+    let wasm = wat::parse_bytes(&task.wasm).expect("it parses");
+    let foreign = wasmtime::Engine::default().precompile_module(&wasm).expect("it compiles");
+    fs::write(artefact, signed(dir.path(), artefact, foreign)).expect("it is written");
+    assert_eq!(reads(dir.path(), &task).await, 1);
+    assert_eq!(reads(dir.path(), &task).await, 0);
+}
+
+/// With the tag of this cache (HMAC, RFC 2104).
+fn signed(cache: &Path, artefact: &Path, code: Vec<u8>) -> Vec<u8> {
+    let key = fs::read(cache.join("key")).expect("a key");
+    let padded = |with: u8| (0..64).map(|at| key.get(at).copied().unwrap_or(0) ^ with).collect::<Vec<u8>>();
+    let name = artefact.file_name().expect("a name").as_encoded_bytes();
+    let inner = Sha256::digest([&padded(0x36)[..], name, &[0], &code].concat());
+    let outer = Sha256::digest([&padded(0x5c)[..], &inner[..]].concat());
+    [&code[..], &outer[..]].concat()
 }
 
 #[tokio::test]

@@ -79,7 +79,7 @@ async fn a_core_module_of_our_world_may_use_preview_1() {
 #[tokio::test]
 async fn the_built_in_ticker_prints_its_task_and_the_time() {
     let host = Host::with_builtins(vec![("ticker".to_owned(), Bytes::from_static(TICKER))]);
-    let [(name, facts)] = &host.engine.builtins()[..] else { panic!("one built-in plugin") };
+    let [(name, facts)] = host.engine.builtins() else { panic!("one built-in plugin") };
     assert_eq!((name.as_str(), facts.kind), ("ticker", PluginKind::Task));
     assert_eq!(host.engine.builtin("ticker"), Some(facts.sha256));
     assert_eq!(host.engine.builtin("other"), None);
@@ -88,6 +88,14 @@ async fn the_built_in_ticker_prints_its_task_and_the_time() {
     assert_eq!(report.outcome, Outcome::Success, "{report:?}");
     let [line] = &texts(&lines)[..] else { panic!("one line: {lines:?}") };
     assert!(line.starts_with("stdout: Task the task tick at 2"), "{line}");
+}
+
+#[test]
+fn a_built_in_plugin_that_the_door_refuses_is_left_out_and_the_others_are_not() {
+    let builtins = [("broken", &b"(module"[..]), ("ticker", TICKER)];
+    let builtins = builtins.map(|(name, wasm)| (name.to_owned(), Bytes::from_static(wasm)));
+    let host = Host::with_builtins(builtins.into());
+    assert_eq!(host.engine.builtins().iter().map(|(name, _)| name).collect::<Vec<_>>(), ["ticker"]);
 }
 
 #[tokio::test]
