@@ -1,7 +1,7 @@
 //! What happens, told to whoever asks, within bounds: who reads too slowly loses the oldest and is told how many.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::broadcast;
 
@@ -54,7 +54,8 @@ pub enum EventKind {
 /// Where events are published. Costs one atomic load while nobody listens.
 #[derive(Clone)]
 pub struct EventBus {
-    sender: broadcast::Sender<Arc<Event>>,
+    /// Made for the first reader: it is as large as all that may wait.
+    sender: Arc<OnceLock<broadcast::Sender<Arc<Event>>>>,
     readers: Arc<Readers>,
     /// Sees every event before the readers do.
     witness: Option<Witness>,
@@ -90,7 +91,7 @@ pub enum Next {
 
 impl EventBus {
     pub fn new() -> Self {
-        Self { sender: broadcast::Sender::new(CAPACITY_EVENTS), readers: Arc::default(), witness: None }
+        Self { sender: Arc::default(), readers: Arc::default(), witness: None }
     }
 
     /// The same with a witness of all that readers are told, on the thread that publishes it: it loses nothing, and whoever publishes
@@ -101,13 +102,15 @@ impl EventBus {
 
     /// Publishes what `event` makes, if anybody listens.
     pub fn publish(&self, event: impl FnOnce() -> Event) {
-        if self.readers.all.load(Ordering::Relaxed) > 0 {
+        if self.readers.all.load(Ordering::Relaxed) > 0
+            && let Some(sender) = self.sender.get()
+        {
             let event = Arc::new(event());
             if let Some(witness) = &self.witness {
                 witness(&event);
             }
             // Fails only if the last reader left in between.
-            self.sender.send(event).ok();
+            sender.send(event).ok();
         }
     }
 
@@ -118,7 +121,7 @@ impl EventBus {
 
     /// Events from now on; log lines are published only while somebody wants them.
     pub fn subscribe(&self, logs: bool) -> EventStream {
-        let receiver = self.sender.subscribe();
+        let receiver = self.sender.get_or_init(|| broadcast::Sender::new(CAPACITY_EVENTS)).subscribe();
         let readers = Arc::clone(&self.readers);
         readers.all.fetch_add(1, Ordering::Relaxed);
         readers.of_logs.fetch_add(usize::from(logs), Ordering::Relaxed);
