@@ -44,6 +44,10 @@ impl Zone {
 
     /// The zone of a name like `Europe/Berlin`, in any case; it keeps the name as IANA writes it.
     pub fn parse(name: &str) -> Result<Self, ScheduleError> {
+        if name.eq_ignore_ascii_case("UTC") {
+            // Most hosts know no other, and need no database of zones.
+            return Ok(Self::utc());
+        }
         let unknown = || ScheduleError::Zone(told(name));
         let zone = TimeZone::get(name).map_err(|_| unknown())?;
         let name = zone.iana_name().ok_or_else(unknown)?.to_owned();
