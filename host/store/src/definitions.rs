@@ -34,6 +34,9 @@ pub(crate) const WAL_BYTES: u64 = 4 << 20;
 /// How many threads load definitions at most.
 const MAX_LOADING_THREADS: usize = 8;
 
+/// Up to how many tasks one loads all: each takes a connection of its own.
+pub(crate) const MANY_TASKS: u32 = 1_000;
+
 /// How many pages of the log are copied at once: half of what it was grown to, so that a large commit still finds room.
 const CHECKPOINT_FRAMES: i64 = 500;
 
@@ -365,28 +368,43 @@ pub(crate) fn to_json(value: &impl serde::Serialize) -> Result<String, WriteErro
 
 /// Every task that can be read, in order of name. One that can't be is told as a fault, and its row kept.
 pub(crate) fn load(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<Definition>> {
-    // On a few threads: most of the time goes into reading JSON. Ids are random, so as many tasks have them in each part.
+    let conn = connect_to_read(file)?;
+    let mut definitions =
+        if has_many(&conn)? { load_parts(file, faults)? } else { load_part(&conn, file, i64::MIN..=i64::MAX, faults)? };
+    // Parts are in order each, which this sort makes use of.
+    definitions.sort_by(|one, other| one.name.cmp(&other.name));
+    Ok(definitions)
+}
+
+fn has_many(conn: &Connection) -> rusqlite::Result<bool> {
+    conn.prepare("SELECT 1 FROM tasks LIMIT 1 OFFSET ?1")?.exists([MANY_TASKS])
+}
+
+/// All of them, on a few threads: most of the time goes into reading JSON. Ids are random, so as many tasks have them in each part.
+fn load_parts(file: &Path, faults: &Faults) -> rusqlite::Result<Vec<Definition>> {
     let parts = thread::available_parallelism().map_or(1, usize::from).min(MAX_LOADING_THREADS);
     let width = i64::MAX / parts as i64 + 1;
     let first = |part: usize| if part == 0 { i64::MIN } else { width * part as i64 };
     let last = |part: usize| if part + 1 == parts { i64::MAX } else { width * (part as i64 + 1) - 1 };
     let loaded: Vec<_> = thread::scope(|scope| {
-        let loading: Vec<_> =
-            (0..parts).map(|part| scope.spawn(move || load_part(file, first(part)..=last(part), faults))).collect();
+        let load = |part| move || load_part(&connect_to_read(file)?, file, first(part)..=last(part), faults);
+        let loading: Vec<_> = (0..parts).map(|part| scope.spawn(load(part))).collect();
         loading.into_iter().map(|part| part.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     let mut definitions = Vec::new();
     for part in loaded {
         definitions.append(&mut part?);
     }
-    // The parts are in order each, which this sort makes use of.
-    definitions.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(definitions)
 }
 
 /// The tasks with these ids, in order of name.
-fn load_part(file: &Path, ids: RangeInclusive<i64>, faults: &Faults) -> rusqlite::Result<Vec<Definition>> {
-    let conn = connect_to_read(file)?;
+fn load_part(
+    conn: &Connection,
+    file: &Path,
+    ids: RangeInclusive<i64>,
+    faults: &Faults,
+) -> rusqlite::Result<Vec<Definition>> {
     let mut statement = conn.prepare(
         "SELECT id, name, revision, format, spec, added_at, due_at_once, paused FROM tasks WHERE id BETWEEN ?1 AND ?2",
     )?;

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::OpenError;
-use crate::definitions::WAL_BYTES;
+use crate::definitions::{MANY_TASKS, WAL_BYTES};
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_crash() {
@@ -43,6 +43,18 @@ async fn a_closed_store_opens_with_the_same_definitions_in_order_of_name() {
     let store = open(dir.path());
     assert_eq!(load(&store).tasks.into_iter().map(|task| task.definition).collect::<Vec<_>>(), before);
     assert_eq!(store.faults(), Vec::<String>::new());
+    close(store).await;
+}
+
+#[tokio::test]
+async fn so_many_tasks_that_threads_share_them_are_loaded_in_order_of_name_too() {
+    let dir = temp_dir();
+    let store = open(dir.path());
+    let count = u64::from(MANY_TASKS) + 1;
+    // Ids from end to end, so that each thread has some, and names the other way round.
+    let adds = (0..count).map(|at| add(at * (u64::MAX / count), &format!("task-{:04}", count - 1 - at)));
+    store.commit(adds.collect()).await.expect("added");
+    assert_eq!(names(&store), (0..count).map(|at| format!("task-{at:04}")).collect::<Vec<_>>());
     close(store).await;
 }
 
