@@ -48,7 +48,7 @@ impl Linked {
     }
 
     fn of(kind: Kind, engine: Engine, room: Arc<Room>, time: Option<&Arc<VirtualTime>>) -> Self {
-        let (components, modules) = Default::default();
+        let (components, modules) = (OnceLock::new(), OnceLock::new());
         Self { engine, room, kind, time: time.cloned(), components, modules }
     }
 
