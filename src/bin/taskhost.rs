@@ -6,8 +6,8 @@
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// One arena for each core, where jemalloc has four: most of the host's threads do little, and an arena of their own takes 84 KiB each.
-/// Its own name for its settings; `_RJEM_MALLOC_CONF` in the environment goes over them.
+/// One arena for each core, where jemalloc makes four: most of the host's threads do little, and each would get an arena of its own, of
+/// 84 KiB. jemalloc looks for its settings under this name; `_RJEM_MALLOC_CONF` in the environment goes before them.
 #[expect(unsafe_code, reason = "jemalloc finds its settings by the name of a symbol")]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static ALLOCATOR_CONF: &[u8; 16] = b"narenas_ratio:1\0";

@@ -244,6 +244,15 @@ mod tests {
     }
 
     #[test]
+    fn no_engine_of_a_host_compiles() {
+        let engines = Engines::new(1, MIN_POOL_SLOTS, Reset::default()).expect("engines");
+        for engine in engines.distinct() {
+            assert!(engine.precompile_module(b"(module)").is_err());
+        }
+        assert!(compiling(true, Kind::Plain).expect("an engine").precompile_module(b"(module)").is_ok());
+    }
+
+    #[test]
     fn what_only_a_pool_refuses_is_too_big_and_what_is_no_artefact_is_not() {
         let engines = Engines::new(1, MIN_POOL_SLOTS, Reset::default()).expect("engines");
         let tables = format!("(module {})", "(table 1 funcref)".repeat(TABLES_PER_MODULE as usize + 1));
