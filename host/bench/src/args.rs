@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Parser, ValueEnum};
-use taskhost_core::time::parse_duration;
+use taskhost_core::time::{format_duration, parse_duration};
 
 /// The widest help text, in columns.
 const MAX_HELP_COLUMNS: usize = 100;
@@ -68,6 +68,9 @@ pub(crate) struct Args {
     /// How many worker threads the host has [default: the host's]
     #[arg(long, value_name = "N")]
     pub(crate) workers: Option<u32>,
+    /// How long due times wait for others in the host, and the raw loop with rests rests [default: 1ms, as the host's]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub(crate) timer_slack: Option<Duration>,
     /// The daemon's program [default: taskhost beside this program]
     #[arg(long, value_name = "PATH")]
     taskhost: Option<PathBuf>,
@@ -141,6 +144,13 @@ impl Args {
     }
 
     /// What to measure.
+    /// The options of its own that a host is started with.
+    pub(crate) fn host_options(&self) -> Vec<String> {
+        let workers = self.workers.map(|workers| format!("--workers={workers}"));
+        let timer_slack = self.timer_slack.map(|slack| format!("--timer-slack={}", format_duration(slack)));
+        [workers, timer_slack].into_iter().flatten().collect()
+    }
+
     pub(crate) fn scenario(&self) -> ScenarioName {
         if self.quick { ScenarioName::Quick } else { self.scenario }
     }

@@ -35,7 +35,7 @@ const STDERR_TAIL_BYTES: usize = 4096;
 /// A place for hosts: what they keep outlives each of them, and goes with the place.
 pub(crate) struct Place {
     program: PathBuf,
-    workers: Option<u32>,
+    options: Vec<String>,
     dir: TempDir,
 }
 
@@ -58,11 +58,11 @@ pub(crate) struct Host {
 }
 
 impl Place {
-    /// A new, empty place within `parent`.
-    pub(crate) fn new(program: PathBuf, workers: Option<u32>, parent: &Path) -> anyhow::Result<Self> {
+    /// A new, empty place within `parent` for hosts with these options.
+    pub(crate) fn new(program: PathBuf, options: Vec<String>, parent: &Path) -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("taskbench-").tempdir_in(parent);
         let dir = dir.with_context(|| format!("failed to make a directory in {}", parent.display()))?;
-        Ok(Self { program, workers, dir })
+        Ok(Self { program, options, dir })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -74,10 +74,7 @@ impl Place {
         let socket = self.dir.path().join("taskhost.sock");
         let mut command = Command::new(&self.program);
         command.arg("serve").arg("--data-dir").arg(self.dir.path().join("data")).arg("--socket").arg(&socket);
-        command.args(["--listen", "127.0.0.1:0"]);
-        if let Some(workers) = self.workers {
-            command.arg("--workers").arg(workers.to_string());
-        }
+        command.args(["--listen", "127.0.0.1:0"]).args(&self.options);
         // Nothing of the user's own settings is measured.
         command.env_clear().env("HOME", self.dir.path());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -242,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_program_that_ends_before_it_is_ready_is_told_with_its_last_words() {
-        let place = Place::new("/bin/cat".into(), None, &std::env::temp_dir()).expect("a place");
+        let place = Place::new("/bin/cat".into(), Vec::new(), &std::env::temp_dir()).expect("a place");
         let Err(error) = place.start().await else { panic!("`cat` is no host") };
         let error = error.to_string();
         assert!(error.contains("exit status: 1") && error.contains("cat: "), "{error}");

@@ -17,8 +17,8 @@ pub(crate) const TICKER: &[u8] = include_bytes!("../../../plugins/ticker/ticker.
 const SAMPLES: usize = 3;
 const SAMPLE_WALL: Duration = Duration::from_millis(700);
 
-/// How long a loop that rests does so, like a worker.
-const REST: Duration = Duration::from_millis(1);
+/// How long a loop that rests does so, like a worker of a host that was told nothing else.
+pub(crate) const REST: Duration = Duration::from_millis(1);
 
 /// All samples.
 #[derive(Clone, Debug)]
@@ -53,11 +53,11 @@ impl RawLoop {
         Ok(raw_loop)
     }
 
-    /// Takes samples as well of a loop that makes so many runs a second, all threads together, and rests in between as a worker does: a
-    /// processor that has slept is slower at first.
-    pub(crate) fn with_pace(mut self, runs_per_second: f64) -> anyhow::Result<Self> {
+    /// Takes samples as well of a loop that makes so many runs a second, all threads together, and rests so long in between, as a worker
+    /// does: a processor that has slept is slower at first.
+    pub(crate) fn with_pace(mut self, runs_per_second: f64, rest: Duration) -> anyhow::Result<Self> {
         let between = Duration::from_secs_f64(self.threads as f64 / runs_per_second);
-        let attempts = (REST.as_secs_f64() / between.as_secs_f64()).ceil().max(1.0);
+        let attempts = (rest.as_secs_f64() / between.as_secs_f64()).ceil().max(1.0);
         self.pace = Some(Pace { attempts: attempts as u64, period: between.mul_f64(attempts) });
         self.sample_pace()?;
         Ok(self)

@@ -49,13 +49,8 @@ use crate::unit::{Action, Input};
 /// How many due units fire before commands, finished runs and I/O get their turn.
 const FIRE_BATCH: usize = 32;
 
-/// How long a worker rests at least between what came due and what comes due next. Where many tasks are due, they come together, a
-/// thousand times a second, instead of each waking the thread: that costs them half a millisecond of lateness, and saves most of
-/// what a core spends on falling asleep and waking up.
-const MIN_REST: Duration = Duration::from_millis(1);
-
-/// How long a worker waits for the claim to be extended before it looks again.
-const CLAIM_PATIENCE: Duration = Duration::from_millis(5);
+/// How long a worker lets what is due and was not fired wait before it looks again: half of the shortest interval.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// By how much the clock may go back unnoticed: what keeps clocks in step moves them by less.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
@@ -104,6 +99,8 @@ pub(crate) struct Shared {
     pub claims: Arc<Claims>,
     pub wishes: mpsc::Sender<Wish>,
     pub cancel_grace: Duration,
+    /// How long a worker rests at least between what came due and what comes due next.
+    pub timer_slack: Duration,
     pub ceilings: Arc<Ceilings>,
     /// Where commands are answered. To wake somebody from another thread takes a system call for each, so all that were done together
     /// go there in one piece. There are never more than callers wait.
@@ -243,12 +240,16 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// When there is something to do.
     fn next_look(&self, next_catch_up: Option<Time>) -> Option<Time> {
-        let next = self.timers.next().map(|at| {
-            // What is due and was not fired waits for the claim to be extended.
-            let at = if at <= self.last_now { self.last_now.saturating_add(CLAIM_PATIENCE) } else { at };
-            at.max(rests_until(self.last_due, self.last_now))
+        let next_wake = self.timers.next_wake().map(|at| {
+            if at <= self.last_now {
+                // It waits for the claim to be extended, or its unit has just been woken for an earlier due time. However long the worker
+                // rests, a unit that is due more often than that must not get behind.
+                self.last_now.saturating_add(PATIENCE)
+            } else {
+                at.max(rests_until(self.last_due, self.last_now, self.shared.timer_slack))
+            }
         });
-        [next, next_catch_up].into_iter().flatten().min()
+        [next_wake, self.timers.next_stop(), next_catch_up].into_iter().flatten().min()
     }
 
     /// Does what others want, and what they have sent meanwhile: not for long, as something may come due. All are answered together.
@@ -410,8 +411,8 @@ pub(crate) struct WorkerStats {
 }
 
 /// Until when a worker rests, after something came due. If the clock was set back, that seems to be still to come.
-fn rests_until(last_due: Time, now: Time) -> Time {
-    last_due.min(now).saturating_add(MIN_REST)
+fn rests_until(last_due: Time, now: Time, slack: Duration) -> Time {
+    last_due.min(now).saturating_add(slack)
 }
 
 /// Whether a wake-up is within the claim, or what it is for needs none. Else the recorder is asked for one.

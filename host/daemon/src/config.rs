@@ -56,6 +56,8 @@ pub struct Config {
     pub grace: Duration,
     /// How long a cancelled run has before it is stopped hard.
     pub cancel_grace: Duration,
+    /// How long a due time may wait for others, so that they share a wake-up.
+    pub timer_slack: Duration,
     /// The time zone of cron expressions that name none.
     pub timezone: Zone,
     /// `None`: if stdout is a terminal.
@@ -98,7 +100,9 @@ impl Config {
                 None => Checked::default(),
             })
             .over(check(defaults, Place::Defaults)?);
-        let Checked { data_dir, listen, socket, workers, grace, cancel_grace, timezone, echo, log, .. } = checked;
+        let Checked {
+            data_dir, listen, socket, workers, grace, cancel_grace, timer_slack, timezone, echo, log, ..
+        } = checked;
         let usual_data_dir = surroundings.data_home.as_ref().map(|home| home.join("taskhost"));
         let data_dir = data_dir.or_else(|| usual_data_dir.clone()).ok_or(ConfigError::NoHome)?;
         let socket = match socket {
@@ -121,6 +125,7 @@ impl Config {
             workers: workers.unwrap_or(surroundings.cores).clamp(1, MAX_WORKERS),
             grace: grace.unwrap_or_default(),
             cancel_grace: cancel_grace.unwrap_or_default(),
+            timer_slack: timer_slack.unwrap_or_default(),
             timezone: timezone.unwrap_or_else(Zone::utc),
             echo,
             log: log.unwrap_or_default(),

@@ -65,6 +65,7 @@ async fn start_in(dir: &Path) -> (Host, Arc<dyn KeyValue>) {
     let config = SupervisorConfig {
         workers: 1,
         cancel_grace: Duration::from_millis(100),
+        timer_slack: Duration::from_millis(1),
         zone: Zone::utc(),
         ceilings: Ceilings::default(),
         gate: Arc::new(NoGate),

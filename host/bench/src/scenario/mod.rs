@@ -74,7 +74,7 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn place(&self) -> anyhow::Result<Place> {
-        Place::new(self.program.clone(), self.args.workers, &self.args.dir())
+        Place::new(self.program.clone(), self.args.host_options(), &self.args.dir())
     }
 
     /// As the command line has it, else as given here.
@@ -89,8 +89,8 @@ impl Bench<'_> {
 
     /// The command that measures a scenario with these flags.
     fn command(&self, scenario: &str, flags: &str) -> String {
-        let workers = self.args.workers.map(|workers| format!("--workers {workers}")).unwrap_or_default();
-        let words = ["taskbench", scenario, flags, &workers];
+        let options = self.args.host_options().join(" ").replace('=', " ");
+        let words = ["taskbench", scenario, flags, &options];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }

@@ -55,6 +55,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             claims: Arc::clone(&claims),
             wishes,
             cancel_grace: config.cancel_grace,
+            timer_slack: config.timer_slack,
             ceilings: Arc::new(config.ceilings.clone()),
             answers,
         };

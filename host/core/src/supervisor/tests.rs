@@ -38,6 +38,7 @@ async fn start_with(store: &Arc<MemoryStore>, engine: FakeEngine) -> TestSupervi
     let config = SupervisorConfig {
         workers: 2,
         cancel_grace: Duration::from_millis(50),
+        timer_slack: Duration::from_millis(1),
         zone: Zone::utc(),
         ceilings: Ceilings::default(),
         gate: Arc::new(OnlyOwner),

@@ -52,6 +52,7 @@ impl<R: Runner, C: Clock> HandDriven<R, C> {
             wishes: mpsc::channel(MAX_WISHES).0,
             answers: mpsc::unbounded_channel().0,
             cancel_grace: std::time::Duration::ZERO,
+            timer_slack: std::time::Duration::ZERO,
             ceilings: Arc::default(),
         };
         Self { worker: Worker::new(runner, clock, shared), batches, logs }

@@ -12,6 +12,9 @@ use crate::spec::{SpecPatch, TaskSpec};
 use crate::testing::{FakeRunner, HandClock, MemoryStore, START, TestClock};
 use crate::unit::{History, Outage, Running, Unit};
 
+/// What workers rest here.
+const TIMER_SLACK: Duration = Duration::from_millis(1);
+
 type TestWorker = Worker<FakeRunner, TestClock>;
 
 /// A worker that works beside the test, on tokio's paused clock.
@@ -29,10 +32,18 @@ impl Bench {
     }
 
     fn with_claim(until: Time) -> Self {
+        Self::with(until, TIMER_SLACK)
+    }
+
+    fn with_slack(timer_slack: Duration) -> Self {
+        Self::with(Time(i64::MAX), timer_slack)
+    }
+
+    fn with(until: Time, timer_slack: Duration) -> Self {
         let clock = TestClock::start();
         let (state_sender, states) = mpsc::channel(RECORD_QUEUE);
         let store = Arc::<MemoryStore>::default();
-        let shared = shared(state_sender, Arc::clone(&store));
+        let shared = Shared { timer_slack, ..shared(state_sender, Arc::clone(&store)) };
         let claims = Arc::clone(&shared.claims);
         claims.extend(until);
         let runner = FakeRunner::default();
@@ -86,6 +97,7 @@ fn shared(states: mpsc::Sender<UnitBatch>, store: Arc<MemoryStore>) -> Shared {
         claims: Arc::default(),
         wishes: mpsc::channel(MAX_WISHES).0,
         cancel_grace: Duration::from_secs(5),
+        timer_slack: TIMER_SLACK,
         ceilings: Arc::default(),
         answers: mpsc::unbounded_channel().0,
     }
@@ -555,10 +567,49 @@ fn a_clock_that_is_set_back_is_told_to_the_units() {
 }
 
 #[test]
+fn a_task_that_is_due_more_often_than_its_worker_looks_runs_at_each_of_its_due_times() {
+    on_paused_clock(|| async {
+        let bench = Bench::with_slack(Duration::from_millis(500));
+        bench.add(1, "a", "10ms", &[]).await;
+        pass(Duration::from_secs(5)).await;
+        let counts = bench.counts("a").await;
+        assert_eq!(
+            counts.iter().map(|(outcome, _)| outcome).collect::<Vec<_>>(),
+            [Outcome::Success],
+            "nothing is missed"
+        );
+        // The last ones may wait for the slack.
+        assert!((450..=500).contains(&counts.get(Outcome::Success)), "{}", counts.get(Outcome::Success));
+    });
+}
+
+/// After a tick, at START; `due` later the next one is, and a hard stop if `stop` says when. Answers how long after START the worker
+/// looks again, with 10 ms of slack.
+fn looks_after(due: u64, stop: Option<u64>) -> Duration {
+    let (states, _received) = mpsc::channel(RECORD_QUEUE);
+    let shared = Shared { timer_slack: Duration::from_millis(10), ..shared(states, Arc::default()) };
+    let mut worker = Worker::new(FakeRunner::default(), HandClock::start(), shared);
+    let after = |millis| START.saturating_add(Duration::from_millis(millis));
+    worker.timers.wake(0, Some(after(due)));
+    if let Some(stop) = stop {
+        worker.timers.stop(0, RunKey::of(START), after(stop));
+    }
+    worker.next_look(None).expect("there is something to do").since(START)
+}
+
+#[test]
+fn what_comes_due_soon_after_a_tick_waits_for_the_slack_and_what_comes_later_and_a_hard_stop_do_not() {
+    assert_eq!(looks_after(3, None), Duration::from_millis(10));
+    assert_eq!(looks_after(12, None), Duration::from_millis(12));
+    assert_eq!(looks_after(3, Some(4)), Duration::from_millis(4));
+    assert_eq!(looks_after(3, Some(30)), Duration::from_millis(10));
+}
+
+#[test]
 fn a_clock_that_was_set_back_makes_a_worker_rest_no_longer() {
     let later = START.saturating_add(Duration::from_secs(3600));
-    assert_eq!(rests_until(START, later), START.saturating_add(MIN_REST));
-    assert_eq!(rests_until(later, START), START.saturating_add(MIN_REST));
+    assert_eq!(rests_until(START, later, TIMER_SLACK), START.saturating_add(TIMER_SLACK));
+    assert_eq!(rests_until(later, START, TIMER_SLACK), START.saturating_add(TIMER_SLACK));
 }
 
 /// What a worker keeps of a task that ticks, in bytes: not the job, which is the engine's, nor its name, definition and plugin, which

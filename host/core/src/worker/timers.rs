@@ -52,10 +52,14 @@ impl Timers {
         self.stops.push(Reverse(Stop { at, slot, key }));
     }
 
-    /// When the first one comes.
-    pub(super) fn next(&self) -> Option<Time> {
-        let stop = self.stops.peek().map(|Reverse(stop)| stop.at);
-        [self.wakes.next(), stop].into_iter().flatten().min()
+    /// When the first wake-up comes.
+    pub(super) fn next_wake(&self) -> Option<Time> {
+        self.wakes.next()
+    }
+
+    /// When the first stop comes.
+    pub(super) fn next_stop(&self) -> Option<Time> {
+        self.stops.peek().map(|Reverse(stop)| stop.at)
     }
 
     /// Takes out the first wake-up, if it has come and `may_wake` says so of its time and its unit: the others come after it.
@@ -102,7 +106,7 @@ mod tests {
         let (key, mut timers) = (RunKey::of(Time(1)), Timers::default());
         let number = timers.wake(7, Some(Time(10)));
         timers.stop(7, key, Time(20));
-        assert_eq!(timers.next(), Some(Time(10)));
+        assert_eq!((timers.next_wake(), timers.next_stop()), (Some(Time(10)), Some(Time(20))));
         assert_eq!(timers.pop_wake(Time(9), |_, _| true), None, "nothing has come");
         assert_eq!(timers.pop_stop(|| Time(19)), None, "nothing has come");
         assert_eq!(timers.pop_stop(|| Time(20)), Some((7, key)));

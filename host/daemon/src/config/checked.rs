@@ -13,7 +13,7 @@ use super::limits::{check_budget, check_ceilings};
 use super::surroundings::Surroundings;
 use super::value::{
     account_id, check_data_dir, check_grace, check_listen, check_log, check_path, check_pattern, check_root,
-    check_secret, check_workers, check_zone, each,
+    check_secret, check_slack, check_workers, check_zone, each,
 };
 
 /// A layer whose values all do.
@@ -25,6 +25,7 @@ pub(super) struct Checked {
     pub(super) workers: Option<usize>,
     pub(super) grace: Option<Duration>,
     pub(super) cancel_grace: Option<Duration>,
+    pub(super) timer_slack: Option<Duration>,
     pub(super) timezone: Option<Zone>,
     pub(super) echo: Option<bool>,
     pub(super) log: Option<String>,
@@ -55,6 +56,7 @@ impl Checked {
             workers: layer.workers.map(check_workers).transpose().map_err(named("workers"))?,
             grace: layer.grace.map(check_grace).transpose().map_err(named("grace"))?,
             cancel_grace: layer.cancel_grace.map(check_grace).transpose().map_err(named("cancel_grace"))?,
+            timer_slack: layer.timer_slack.map(check_slack).transpose().map_err(named("timer_slack"))?,
             timezone: layer.timezone.map(check_zone).transpose().map_err(named("timezone"))?,
             echo: layer.echo,
             log: layer.log.map(check_log).transpose().map_err(named("log"))?,
@@ -79,6 +81,7 @@ impl Checked {
             workers: self.workers.or(below.workers),
             grace: self.grace.or(below.grace),
             cancel_grace: self.cancel_grace.or(below.cancel_grace),
+            timer_slack: self.timer_slack.or(below.timer_slack),
             timezone: self.timezone.or(below.timezone),
             echo: self.echo.or(below.echo),
             log: self.log.or(below.log),

@@ -16,6 +16,7 @@ pub struct Layer {
     pub workers: Option<usize>,
     pub grace: Option<String>,
     pub cancel_grace: Option<String>,
+    pub timer_slack: Option<String>,
     pub timezone: Option<String>,
     pub echo: Option<bool>,
     pub log: Option<String>,

@@ -25,6 +25,7 @@ pub(super) fn environment_layer(variable: &impl Fn(&str) -> Option<OsString>) ->
         workers: workers.transpose()?,
         grace: text("TASKHOST_GRACE")?,
         cancel_grace: text("TASKHOST_CANCEL_GRACE")?,
+        timer_slack: text("TASKHOST_TIMER_SLACK")?,
         timezone: text("TASKHOST_TIMEZONE")?,
         echo: echo.transpose()?,
         log: text("TASKHOST_LOG")?,

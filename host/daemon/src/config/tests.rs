@@ -40,6 +40,7 @@ fn the_defaults_are_those_of_the_embedded_file_and_of_xdg() {
         workers: 4,
         grace: Duration::from_secs(10),
         cancel_grace: Duration::from_secs(5),
+        timer_slack: Duration::from_millis(1),
         timezone: Zone::utc(),
         echo: None,
         log: "info".to_owned(),
@@ -106,11 +107,12 @@ fn an_option_beats_the_environment_which_beats_the_file() {
         "TASKHOST_LISTEN" => Some("127.0.0.1:0, [::1]:0".into()),
         _ => None,
     };
-    let options = Layer { grace: Some("3s".to_owned()), ..Layer::default() };
+    let options = Layer { grace: Some("3s".to_owned()), timer_slack: Some("0s".to_owned()), ..Layer::default() };
     let config = Config::load(options, None, environment, &surroundings()).expect("all do");
     assert_eq!(config.grace, Duration::from_secs(3));
     assert_eq!(config.workers, 2);
     assert_eq!(config.log, "warn");
+    assert_eq!(config.timer_slack, Duration::ZERO);
     assert_eq!(config.listen.len(), 2);
     assert_eq!(config.access, AccessPolicy { uids: vec![1001, 7], gids: vec![2002] });
 }
@@ -149,6 +151,8 @@ fn a_wrong_value_is_told_with_its_place_even_if_it_is_hidden() {
         "data_dir = '~/data'",
         "grace = 'soon'",
         "grace = '2d'",
+        "timer_slack = '1s'",
+        "timer_slack = '-1ms'",
         "log = 'a=b=c'",
         "[access]\nusers = ['mallory']",
         "[access]\nuser = ['alice']",

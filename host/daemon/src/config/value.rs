@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::{HostPattern, check_secret_name};
-use taskhost_core::time::{DurationError, parse_duration};
+use taskhost_core::time::{DurationError, format_duration, parse_duration};
 
 /// The most worker threads.
 pub(super) const MAX_WORKERS: usize = 256;
@@ -16,6 +16,10 @@ const MAX_LISTEN: usize = 16;
 
 /// The longest grace, at the end and for a cancelled run.
 const MAX_GRACE: Duration = Duration::from_secs(86_400);
+
+/// The longest that a due time may wait for others: half of what the shortest tolerance of lateness is (docs/runs.md), beyond which it
+/// would be missed.
+const MAX_TIMER_SLACK: Duration = Duration::from_millis(500);
 
 /// The most entries of each list in `[grants]`.
 const MAX_GRANT_RULES: usize = 256;
@@ -69,6 +73,13 @@ pub(super) fn check_grace(text: String) -> Result<Duration, String> {
     match parse_duration(&text).map_err(|error: DurationError| error.to_string())? {
         grace if grace <= MAX_GRACE => Ok(grace),
         _ => Err(format!("`{text}` is longer than a day")),
+    }
+}
+
+pub(super) fn check_slack(text: String) -> Result<Duration, String> {
+    match parse_duration(&text).map_err(|error: DurationError| error.to_string())? {
+        slack if slack <= MAX_TIMER_SLACK => Ok(slack),
+        _ => Err(format!("`{text}` is longer than {}", format_duration(MAX_TIMER_SLACK))),
     }
 }
 
