@@ -207,6 +207,20 @@ fn jitter_spreads_runs_and_moves_no_due_time() {
 }
 
 #[test]
+fn timer_slack_has_due_times_wait_for_each_other_and_moves_none() {
+    let env = TestEnv::new();
+    let mut serve = env.serve();
+    serve.args(["--timer-slack", "500ms"]);
+    let host = Host::start(&env, serve);
+    let mut watcher = watch_runs(&host, "a");
+    let added = added(&host, "a", &["--every", "10ms"]);
+    let ends = ends(&mut watcher, "a", 150);
+    assert_rate(&ends, added + milliseconds(10), milliseconds(10));
+    // Each but the first waits for the end of a rest, those that came at its begin longest.
+    assert!(ends.iter().any(|run| run["lateness_ms"].as_f64() > Some(300.0)), "{ends:?}");
+}
+
+#[test]
 fn a_preview_of_cron_tells_due_times_in_its_zone_and_what_surprises() {
     let env = TestEnv::new();
     let host = env.host();

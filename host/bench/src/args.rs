@@ -143,7 +143,6 @@ impl Args {
         self.dir.clone().unwrap_or_else(std::env::temp_dir)
     }
 
-    /// What to measure.
     /// The options of its own that a host is started with.
     pub(crate) fn host_options(&self) -> Vec<String> {
         let workers = self.workers.map(|workers| format!("--workers={workers}"));
@@ -151,6 +150,7 @@ impl Args {
         [workers, timer_slack].into_iter().flatten().collect()
     }
 
+    /// What to measure.
     pub(crate) fn scenario(&self) -> ScenarioName {
         if self.quick { ScenarioName::Quick } else { self.scenario }
     }

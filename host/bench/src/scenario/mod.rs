@@ -89,7 +89,7 @@ impl Bench<'_> {
 
     /// The command that measures a scenario with these flags.
     fn command(&self, scenario: &str, flags: &str) -> String {
-        let options = self.args.host_options().join(" ").replace('=', " ");
+        let options = self.args.host_options().join(" ");
         let words = ["taskbench", scenario, flags, &options];
         words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
