@@ -39,10 +39,11 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         self.catch_ups.front().map(|_| self.next_catch_up)
     }
 
-    /// A run that makes up for something took so much of the worker's time.
+    /// A run that makes up for something took so much of the worker's time. Those whose starts were noted together begin one behind the
+    /// other: the rest is of all of them.
     pub(super) fn caught_up(&mut self, took: Duration) {
         let rest = (took * (SHARE - 1)).max(MIN_SPACING);
-        self.next_catch_up = self.clock.now().saturating_add(rest);
+        self.next_catch_up = self.next_catch_up.max(self.clock.now()).saturating_add(rest);
     }
 
     /// Whether a run makes up for something.

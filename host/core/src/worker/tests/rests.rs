@@ -47,3 +47,11 @@ fn a_clock_that_was_set_back_makes_a_worker_rest_no_longer() {
     assert_eq!(rests_until(START, later, TIMER_SLACK), START.saturating_add(TIMER_SLACK));
     assert_eq!(rests_until(later, START, TIMER_SLACK), START.saturating_add(TIMER_SLACK));
 }
+
+#[test]
+fn runs_that_make_up_for_something_one_behind_the_other_are_rested_from_together() {
+    let (states, _received) = mpsc::channel(RECORD_QUEUE);
+    let mut worker = Worker::new(FakeRunner::default(), HandClock::start(), shared(states, Arc::default()));
+    (0..4).for_each(|_| worker.caught_up(Duration::from_millis(1)));
+    assert_eq!(worker.next_catch_up.since(START), Duration::from_millis(4 * 9));
+}
