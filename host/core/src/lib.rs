@@ -29,6 +29,7 @@ mod testing;
 pub mod time;
 pub mod told;
 pub mod unit;
+pub mod weak_map;
 mod worker;
 
 #[doc(hidden)]

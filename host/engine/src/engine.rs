@@ -30,7 +30,7 @@ use crate::program::{Programs, SeatOf};
 use crate::residents::Residents;
 use crate::room::Room;
 use crate::runner::WasmRunner;
-use crate::setup::{Services, Setup};
+use crate::setup::{Services, Setups};
 use crate::threads::blocking;
 use crate::tls::Tls;
 use crate::wit::{self, v0_1_0};
@@ -47,6 +47,7 @@ const HOST_LOG: &str = "the host's log has the cause";
 /// wasmtime, with everything around it.
 pub struct WasmEngine {
     plugins: Arc<Plugins>,
+    setups: Arc<Setups>,
     services: Arc<Services>,
     /// The instances that are kept, by engine.
     kept: Vec<Arc<Kept>>,
@@ -109,7 +110,7 @@ impl WasmEngine {
             answers: config.answers,
         };
         let (plugins, services) = (Arc::new(plugins), Arc::new(services));
-        Ok(Self { plugins, services, kept, beats, slow_lanes, slots: engines.slots })
+        Ok(Self { plugins, setups: Arc::default(), services, kept, beats, slow_lanes, slots: engines.slots })
     }
 }
 
@@ -141,14 +142,15 @@ impl ports::Engine for WasmEngine {
 
     fn prepare(&self, worker: usize, spec: Arc<TaskSpec>) -> BoxFuture<Result<Job, PluginError>> {
         let plugin = resolve(self, &spec.plugin);
-        let (plugins, services) = (Arc::clone(&self.plugins), Arc::clone(&self.services));
+        let (plugins, setups, services) =
+            (Arc::clone(&self.plugins), Arc::clone(&self.setups), Arc::clone(&self.services));
         Box::pin(async move {
             let program = plugins.programs.get(plugin?);
             let loaded = plugins.loaded(&program, worker).await?;
             if spec.instance() == InstancePolicy::Keep && !loaded.entry.can_be_kept() {
                 return Err(command_is_kept());
             }
-            let setup = Setup::new(spec, services, worker);
+            let setup = setups.of(&spec, &services, worker);
             Ok(Job::new(plugins, program, loaded.big, setup))
         })
     }
@@ -167,7 +169,7 @@ impl ports::Engine for WasmEngine {
             None => false,
         };
         program.wanted.get_or_init(|| ());
-        let setup = Setup::new(Arc::clone(spec), Arc::clone(&self.services), worker);
+        let setup = self.setups.of(spec, &self.services, worker);
         Some(Job::new(Arc::clone(plugins), program, big, setup))
     }
 

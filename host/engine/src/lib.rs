@@ -44,7 +44,6 @@ mod limiter;
 mod limits;
 mod linker;
 mod load;
-mod log_rate;
 mod mask;
 mod output;
 mod pack;

@@ -3,6 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use taskhost_core::log::PerMinute;
 use taskhost_core::spec::{Ceilings, LIMITS, Limit, TaskSpec};
 
 /// The bytes that a guest may hand to the host in one call.
@@ -31,6 +32,11 @@ impl Bounds {
 
     pub(crate) fn of(&self, limit: Limit) -> u64 {
         self.0[limit as usize]
+    }
+
+    /// What the task may log in a minute.
+    pub(crate) fn per_minute(&self) -> PerMinute {
+        PerMinute { lines: self.of(Limit::LogLinesPerMinute), bytes: self.of(Limit::LogBytesPerMinute) }
     }
 
     /// The same as a number of things in memory.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use memchr::memchr;
-use taskhost_core::log::{Level, MAX_LINE_BYTES, Stream, TaskLog};
+use taskhost_core::log::{Level, MAX_LINE_BYTES, Rated, Stream, TaskLog};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::cut;
 use taskhost_core::spec::Limit;
@@ -20,7 +20,6 @@ use wasmtime_wasi::async_trait;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
-use crate::log_rate::Rated;
 use crate::secrets::Secrets;
 use crate::setup::Setup;
 
@@ -188,14 +187,11 @@ impl Lines {
         let hit = match (self.left_lines.checked_sub(1), self.left_bytes.checked_sub(bytes)) {
             (Some(left_lines), Some(left_bytes)) => {
                 (self.left_lines, self.left_bytes) = (left_lines, left_bytes);
-                match setup.log_rate.take(bytes, &setup.bounds, setup.services.now()) {
-                    Rated::Kept => {
-                        let truncated = truncated || kept.len() < line.len();
-                        self.log.push(stream, &self.masked(kept, truncated), truncated);
-                        return;
-                    }
+                let truncated = truncated || kept.len() < line.len();
+                let most = setup.bounds.per_minute();
+                match self.log.push_rated(stream, &self.masked(kept, truncated), truncated, most) {
                     Rated::First(limit) => limit,
-                    Rated::Dropped => return,
+                    Rated::Kept | Rated::Dropped => return,
                 }
             }
             (None, _) => Limit::LogLines,

@@ -2,19 +2,19 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use taskhost_core::key_value::{KeyValue, MemoryKeyValue};
 use taskhost_core::ports::{NoSecrets, SecretSource};
 use taskhost_core::spec::{Ceilings, TaskSpec};
+use taskhost_core::weak_map::WeakMap;
 use tokio::sync::Semaphore;
 use tokio::task::JoinError;
 
 use crate::answers::Answers;
 use crate::budget::Budget;
 use crate::limits::{Bounds, Hits};
-use crate::log_rate::LogRate;
 use crate::requests::Requests;
 use crate::secrets::Secrets;
 use crate::tls::Tls;
@@ -61,12 +61,12 @@ impl Services {
         }
     }
 
-    /// Now, as deadlines and rates have it.
+    /// Now, as deadlines have it.
     pub(crate) fn now(&self) -> Instant {
         self.virtual_time.as_ref().map_or_else(Instant::now, |time| time.instant())
     }
 
-    /// A point of real time, as deadlines and rates have it.
+    /// A point of real time, as deadlines have it.
     pub(crate) fn shifted(&self, real: Instant) -> Instant {
         self.virtual_time.as_ref().map_or(real, |time| time.shifted(real))
     }
@@ -79,12 +79,10 @@ impl Services {
     }
 }
 
-/// A task as its attempts need it.
+/// A task as its attempts need it, or several tasks that [are alike](Setups).
 pub(crate) struct Setup {
     pub(crate) spec: Arc<TaskSpec>,
     pub(crate) bounds: Arc<Bounds>,
-    /// What was written to its log of late.
-    pub(crate) log_rate: LogRate,
     pub(crate) services: Arc<Services>,
     /// The worker that runs it.
     pub(crate) worker: usize,
@@ -114,7 +112,7 @@ impl Setup {
     pub(crate) fn new(spec: Arc<TaskSpec>, services: Arc<Services>, worker: usize) -> Self {
         let own = Bounds::of_task(&spec, &services.ceilings);
         let bounds = if own == *services.bounds { Arc::clone(&services.bounds) } else { Arc::new(own) };
-        Self { spec, bounds, log_rate: LogRate::default(), services, worker, waits: OnceLock::new() }
+        Self { spec, bounds, services, worker, waits: OnceLock::new() }
     }
 
     fn waits(&self) -> &Waits {
@@ -138,5 +136,52 @@ impl Setup {
             work()
         };
         tokio::task::spawn_blocking(work).await
+    }
+}
+
+/// What attempts start from, one for all tasks of a worker that share a definition: who goes through many of them has it at hand, and each
+/// takes less memory. A task that is granted something has its own, with what it waits for.
+#[derive(Default)]
+pub(crate) struct Setups {
+    /// By the address of the definition, which the setup holds, and by worker. Locked for a look, by who adds, edits or loads tasks.
+    known: Mutex<WeakMap<(usize, usize), Setup>>,
+}
+
+impl Setups {
+    pub(crate) fn of(&self, spec: &Arc<TaskSpec>, services: &Arc<Services>, worker: usize) -> Arc<Setup> {
+        let new = || Arc::new(Setup::new(Arc::clone(spec), Arc::clone(services), worker));
+        if spec.grants.is_some() {
+            return new();
+        }
+        let key = (Arc::as_ptr(spec).addr(), worker);
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&key).unwrap_or_else(|| {
+            let setup = new();
+            known.insert(key, &setup);
+            setup
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use taskhost_core::spec::Grants;
+
+    use super::*;
+
+    #[test]
+    fn tasks_of_one_definition_and_worker_share_what_they_start_from_unless_they_are_granted_something() {
+        let (setups, services) = (Setups::default(), Arc::new(Services::detached(0)));
+        let shares = |[one, other]: [(&Arc<TaskSpec>, usize); 2]| {
+            Arc::ptr_eq(&setups.of(one.0, &services, one.1), &setups.of(other.0, &services, other.1))
+        };
+        let [plain, same]: [Arc<TaskSpec>; 2] = Default::default();
+        let granted = Arc::new(TaskSpec { grants: Some(Box::new(Grants::none())), ..TaskSpec::default() });
+        let held = setups.of(&plain, &services, 0);
+        assert!(shares([(&plain, 0), (&plain, 0)]));
+        assert!(Arc::ptr_eq(&held, &setups.of(&plain, &services, 0)));
+        assert!(!shares([(&plain, 0), (&plain, 1)]), "each worker counts on cache lines of its own");
+        assert!(!shares([(&plain, 0), (&same, 0)]), "an equal one is another, though nobody has two");
+        assert!(!shares([(&granted, 0), (&granted, 0)]));
     }
 }

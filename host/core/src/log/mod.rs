@@ -8,6 +8,7 @@
 
 mod chunk;
 pub mod line;
+mod rate;
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -19,6 +20,8 @@ use tokio::sync::mpsc;
 use self::chunk::CHUNK_BYTES;
 pub use self::chunk::LogChunk;
 pub use self::line::{LEVELS, Level, LogLine, MAX_LINE_BYTES, NotALevel, Stream};
+use self::rate::Minute;
+pub use self::rate::{PerMinute, Rated};
 use crate::events::{Event, EventBus, EventKind};
 use crate::name::TaskName;
 use crate::outcome::TaskId;
@@ -116,6 +119,8 @@ struct Tail {
     bytes: usize,
     /// How many of them are counted with those of all logs.
     counted: usize,
+    /// What guests wrote of late.
+    minute: Minute,
     /// Whether the log is in the sink's queue.
     queued: bool,
     /// Whether it is in the other one too.
@@ -165,6 +170,7 @@ impl TaskLog {
             older: None,
             bytes: 0,
             counted: 0,
+            minute: Minute::default(),
             queued: false,
             hurried: false,
             closed: false,
@@ -204,10 +210,31 @@ impl TaskLog {
     /// Takes one line without its newline, of any bytes; it is cut at [`MAX_LINE_BYTES`], or `truncated` says that it was
     /// already.
     pub fn push(self: &Arc<Self>, stream: Stream, line: &[u8], truncated: bool) {
-        let kept = &line[..line.len().min(MAX_LINE_BYTES)];
-        let truncated = truncated || kept.len() < line.len();
+        let time = (self.sink.now)();
+        self.push_now(self.lock(), time, stream, line, truncated);
+    }
+
+    /// The same, unless the task has written too much in this minute, over all its runs.
+    pub fn push_rated(self: &Arc<Self>, stream: Stream, line: &[u8], truncated: bool, most: PerMinute) -> Rated {
         let time = (self.sink.now)();
         let mut tail = self.lock();
+        let rated = tail.minute.take(line.len().min(MAX_LINE_BYTES), most, time);
+        if rated == Rated::Kept {
+            self.push_now(tail, time, stream, line, truncated);
+        }
+        rated
+    }
+
+    fn push_now(
+        self: &Arc<Self>,
+        mut tail: MutexGuard<'_, Tail>,
+        time: Time,
+        stream: Stream,
+        line: &[u8],
+        truncated: bool,
+    ) {
+        let kept = &line[..line.len().min(MAX_LINE_BYTES)];
+        let truncated = truncated || kept.len() < line.len();
         tail.seq += 1;
         let seq = tail.seq;
         self.append(&mut tail, time, stream, kept, truncated);

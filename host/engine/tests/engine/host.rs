@@ -163,8 +163,12 @@ impl Host {
     }
 
     pub(crate) fn start_job(&self, job: &Job, task: &Task, number: u32) -> Started {
+        self.start_logged(job, task, number, TaskLog::detached(7, task.name.clone()))
+    }
+
+    /// The same with the log that the task has already.
+    pub(crate) fn start_logged(&self, job: &Job, task: &Task, number: u32, log: Arc<TaskLog>) -> Started {
         let control = Arc::new(RunControl::default());
-        let log = TaskLog::detached(7, task.name.clone());
         let attempt = Attempt {
             task: task.name.clone(),
             run_id: RunId { task: 7, key: RunKey::of(DUE) },

@@ -1,8 +1,9 @@
 //! Every limit of a task, and what becomes of a run that hits it.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use taskhost_core::log::Stream;
+use taskhost_core::log::{Stream, TaskLog};
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::plugin::PluginError;
 use taskhost_core::ports::Engine;
@@ -113,12 +114,12 @@ async fn the_lines_of_a_minute_are_those_of_all_runs_together() {
     for (limit, most) in [(Limit::LogLinesPerMinute, 3), (Limit::LogBytesPerMinute, 20)] {
         let task = Task::of(preview1(&two_lines)).limit(limit, most);
         let job = host.prepare(&task).await.expect("a plugin");
-        let mut lines = Vec::new();
+        let log = TaskLog::detached(7, task.name.clone());
         for _ in 0..3 {
-            let started = host.start_job(&job, &task, 1);
+            let started = host.start_logged(&job, &task, 1, Arc::clone(&log));
             assert_eq!(started.run.await.outcome, Outcome::Success);
-            lines.extend(started.log.tail(0, usize::MAX));
         }
+        let lines = log.tail(0, usize::MAX);
         let streams: Vec<_> = lines.iter().map(|line| line.stream).collect();
         assert_eq!(streams, [Stream::Stdout, Stream::Stdout, Stream::Stdout, Stream::Host]);
         assert!(lines[3].text.ends_with("the rest of the minute is dropped"), "{lines:?}");

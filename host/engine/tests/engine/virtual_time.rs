@@ -1,7 +1,10 @@
 //! Time that is not waited for, and what is noted of a guest that is tried out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use taskhost_core::events::EventBus;
+use taskhost_core::log::TaskLog;
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::spec::Limit;
 use taskhost_core::time::Time;
@@ -106,13 +109,13 @@ async fn what_a_task_may_log_in_a_minute_is_by_virtual_time() {
     let host = Host::with_virtual_time(&time);
     let task = probe(&["print", "a line"]).limit(Limit::LogLinesPerMinute, 1);
     let job = host.prepare(&task).await.expect("a plugin that this host runs");
-    let mut lines = Vec::new();
+    let clock = Arc::clone(&time);
+    let log = TaskLog::detached_on(7, task.name.clone(), EventBus::new(), move || clock.now());
     for minute in [0, 2, 2] {
         time.advance_to(DUE.saturating_add(minute * 60 * SECOND));
-        let started = host.start_job(&job, &task, 1);
-        started.run.await;
-        lines.extend(texts(&started.log.tail(0, usize::MAX)));
+        host.start_logged(&job, &task, 1, Arc::clone(&log)).run.await;
     }
+    let lines = texts(&log.tail(0, usize::MAX));
     assert_eq!(lines[..2], ["stdout: a line", "stdout: a line"]);
     assert!(lines[2].starts_with("host: more than 1 lines in a minute"), "{lines:?}");
 }
