@@ -5,6 +5,7 @@
 //! nothing larger or deeper than the limits ever reaches it.
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr2;
 use taskhost_api::MAX_MESSAGE_BYTES;
 
 /// How deep arrays and objects may stand in each other; as deep as serde_json goes.
@@ -90,7 +91,11 @@ impl Framer {
                 Some(&other) => return Err(FrameError::Garbage(other)),
             }
         }
-        while let Some(&byte) = self.buffer.get(self.scanned) {
+        loop {
+            if self.text == Text::Inside {
+                self.skip_text();
+            }
+            let Some(&byte) = self.buffer.get(self.scanned) else { return Ok(None) };
             // Before the byte is looked at, so that no value may be larger, in whatever pieces it comes.
             if self.scanned == self.max_bytes {
                 return Err(FrameError::TooLarge);
@@ -112,7 +117,12 @@ impl Framer {
                 (Text::Inside | Text::Outside, _) => {}
             }
         }
-        Ok(None)
+    }
+
+    /// Goes on to what may end a string. Most of a large message is in one: a plugin.
+    fn skip_text(&mut self) {
+        let text = &self.buffer[self.scanned..self.buffer.len().min(self.max_bytes)];
+        self.scanned += memchr2(b'"', b'\\', text).unwrap_or(text.len());
     }
 
     fn skip_space(&mut self) {
