@@ -215,7 +215,8 @@ pub(crate) struct MemoryStore {
     pub states: Mutex<HashMap<TaskId, UnitState>>,
     pub starts: Mutex<BTreeMap<(TaskId, RunKey), OpenRun>>,
     pub records: Mutex<BTreeMap<(TaskId, Time, u32), RunRecord>>,
-    pub host_runs: Mutex<BTreeMap<Time, HostRun>>,
+    /// In the order in which they began.
+    pub host_runs: Mutex<Vec<HostRun>>,
     pub chunks: Mutex<Vec<LogChunk>>,
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
     /// Whether everything is refused, as by a full disk.
@@ -278,7 +279,7 @@ impl Store for MemoryStore {
                 starts: noted.map(|(_, run)| run.clone()).collect(),
             }
         });
-        let previous = self.host_runs.lock().expect("no panic").values().next_back().copied();
+        let previous = self.host_runs.lock().expect("no panic").last().copied();
         Ok(Loaded { tasks: tasks.collect(), previous, journal: 0 })
     }
 
@@ -310,7 +311,11 @@ impl Store for MemoryStore {
             let mut starts = self.starts.lock().expect("no panic");
             batch.ended.iter().for_each(|ended| drop(starts.remove(ended)));
             if let Some(host) = batch.host {
-                self.host_runs.lock().expect("no panic").insert(host.started, host);
+                let mut runs = self.host_runs.lock().expect("no panic");
+                match runs.iter_mut().find(|run| run.started == host.started) {
+                    Some(run) => *run = host,
+                    None => runs.push(host),
+                }
             }
         }
         let (taken, takes) = (self.answer(()), Duration::from_millis(self.batch_ms.load(Ordering::Relaxed)));
@@ -347,8 +352,10 @@ impl Store for MemoryStore {
 
     fn host_runs(&self, from: Time, until: Time) -> BoxFuture<Result<Vec<HostRun>, StoreError>> {
         let runs = self.host_runs.lock().expect("no panic");
-        let meant = runs.values().filter(|run| run.started <= until && run.stopped.unwrap_or(run.seen) >= from);
-        self.answer(meant.copied().collect())
+        let meant = runs.iter().filter(|run| run.started <= until && run.stopped.unwrap_or(run.seen) >= from);
+        let mut meant: Vec<_> = meant.copied().collect();
+        meant.sort_by_key(|run| run.started);
+        self.answer(meant)
     }
 
     fn read_logs(&self, task: TaskId, _after: u64, _lines: usize) -> BoxFuture<Result<Vec<LogChunk>, StoreError>> {

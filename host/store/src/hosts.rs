@@ -21,19 +21,19 @@ pub(crate) fn write(conn: &Connection, run: &HostRun) -> rusqlite::Result<()> {
     if updated > 0 {
         return Ok(());
     }
-    conn.execute("INSERT INTO host_runs VALUES (?1, ?2, ?3, ?4)", row)?;
+    conn.execute("INSERT INTO host_runs (started, seen, stopped, claimed) VALUES (?1, ?2, ?3, ?4)", row)?;
     // Not this one itself, whatever the clock was before.
     conn.execute(
-        "DELETE FROM host_runs WHERE started <> ?1 AND (seen < ?2 OR started <= (
-             SELECT started FROM host_runs ORDER BY started DESC LIMIT 1 OFFSET ?3))",
+        "DELETE FROM host_runs WHERE started <> ?1 AND (seen < ?2 OR number <= (
+             SELECT number FROM host_runs ORDER BY number DESC LIMIT 1 OFFSET ?3))",
         params![run.started.0, run.seen.0.saturating_sub(MAX_HOST_RUN_AGE.as_nanos() as i64), MAX_HOST_RUNS],
     )?;
     Ok(())
 }
 
-/// The run of the host that started last.
+/// The run of the host that began last, whatever the clock said.
 pub(crate) fn newest(conn: &Connection) -> rusqlite::Result<Option<HostRun>> {
-    conn.query_row("SELECT started, seen, stopped, claimed FROM host_runs ORDER BY started DESC LIMIT 1", [], parse)
+    conn.query_row("SELECT started, seen, stopped, claimed FROM host_runs ORDER BY number DESC LIMIT 1", [], parse)
         .optional()
 }
 
@@ -93,6 +93,25 @@ mod tests {
         let conn = memory((1..=most + 1).map(|number| run(number, number)));
         assert_eq!(started(&conn), (2..=most + 1).collect::<Vec<_>>());
         write(&conn, &run(0, 0)).expect("writes with the clock set back");
-        assert_eq!(started(&conn)[..2], [0, 2]);
+        assert_eq!(started(&conn)[..2], [0, 3], "the one that began first went");
+    }
+
+    #[test]
+    fn the_newest_is_the_one_that_began_last_whatever_the_clock_said() {
+        let conn = memory([run(100, 200), run(10, 20)]);
+        write(&conn, &run(10, 30)).expect("writes it over");
+        assert_eq!(newest(&conn).expect("reads"), Some(run(10, 30)));
+        write(&conn, &run(100, 210)).expect("writes an older one over");
+        assert_eq!(newest(&conn).expect("reads"), Some(run(10, 30)));
+    }
+
+    #[test]
+    fn runs_that_an_older_schema_has_are_taken_to_have_begun_in_the_order_of_their_starts() {
+        let mut conn = Connection::open_in_memory().expect("a database in memory");
+        migrate(&mut conn, "test.db".as_ref(), &HISTORY[..4]).expect("the schema before");
+        conn.execute_batch("INSERT INTO host_runs VALUES (30, 40, NULL, 45), (10, 20, 20, 20)").expect("two runs");
+        migrate(&mut conn, "test.db".as_ref(), HISTORY).expect("the schema of today");
+        assert_eq!(started(&conn), [10, 30]);
+        assert_eq!(newest(&conn).expect("reads"), Some(HostRun { claimed: Time(45), ..run(30, 40) }));
     }
 }

@@ -22,6 +22,7 @@ pub(crate) const HISTORY: &[&str] = &[
     include_str!("migrations/history/0002.sql"),
     include_str!("migrations/history/0003.sql"),
     include_str!("migrations/history/0004.sql"),
+    include_str!("migrations/history/0005.sql"),
 ];
 
 /// Runs what is missing of `migrations`, each in a transaction with its number; refuses a file with more than these.
