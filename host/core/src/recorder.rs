@@ -12,7 +12,8 @@
 //!
 //! A store that refuses (a full disk) loses nothing by it at first: states are whole and newer ones replace older ones, records,
 //! patches and log lines wait within their bounds, and all are tried again the next second. Nor does it stop any run: then the claim is
-//! a promise without proof, which the store's faults tell.
+//! a promise without proof, which the store's faults tell. One that hangs is waited for, and runs wait with it for a while; then they go
+//! on without a claim as well.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -36,7 +37,8 @@ const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 /// How far ahead of now is claimed: the store may be so late with the next claim that runs do not wait for it.
 const CLAIM_AHEAD: Duration = Duration::from_secs(2);
 
-/// How long a claim may take before runs go on without it.
+/// How long the store may take over a claim, or over what it writes before one, until runs go on without it: a disk that hangs must not
+/// stop them. What runs then may run again after a crash.
 const CLAIM_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a host that claims nothing says that it is alive.
@@ -311,13 +313,26 @@ impl<C: Clock> Recorder<C> {
         let claimed = Some(self.claims.until()).filter(|until| *until <= now.saturating_add(CLOCK_SET_BACK));
         let claimed = claimed.map_or(ahead, |until| until.max(ahead));
         let host = Some(HostRun { started: self.started, seen: now, stopped: None, claimed });
-        let written = self.store.record(Arc::new(HistoryBatch { host, ..HistoryBatch::default() }));
-        match tokio::time::timeout(CLAIM_PATIENCE, written).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(%error, "runs go on without a claim"),
-            Err(_) => tracing::warn!("the store is slow; runs go on without a claim"),
+        if let Err(error) = self.record(HistoryBatch { host, ..HistoryBatch::default() }.into()).await {
+            tracing::debug!(%error, "runs go on without a claim");
         }
         self.claims.extend(claimed);
+    }
+
+    /// Has the store write something. While it takes too long, runs go on without a claim.
+    async fn record(&self, batch: Arc<HistoryBatch>) -> Result<(), StoreError> {
+        let mut written = self.store.record(batch);
+        if let Ok(written) = tokio::time::timeout(CLAIM_PATIENCE, &mut written).await {
+            return written;
+        }
+        tracing::warn!("the store hangs; runs go on without a claim");
+        loop {
+            self.claims.extend(self.clock.now().saturating_add(CLAIM_AHEAD));
+            if let Ok(written) = tokio::time::timeout(FLUSH_INTERVAL, &mut written).await {
+                tracing::info!("the store goes on");
+                return written;
+            }
+        }
     }
 
     fn take(&mut self, mut batch: UnitBatch) {
@@ -406,7 +421,7 @@ impl<C: Clock> Recorder<C> {
         }
         // Shared with the store, since what that refuses is wanted back.
         let batch = Arc::new(batch);
-        let written = self.store.record(Arc::clone(&batch)).await;
+        let written = self.record(Arc::clone(&batch)).await;
         self.claims.begin_anew(self.store.histories());
         match &written {
             Ok(()) => written_all(&logs),

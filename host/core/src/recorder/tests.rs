@@ -225,3 +225,28 @@ fn of_many_tasks_those_go_into_a_batch_together_that_the_store_has_side_by_side(
     let mut taken = || waiting.take(2).into_iter().map(|(task, _)| task).collect::<Vec<_>>();
     assert_eq!([taken(), taken(), taken()], [vec![1, 2], vec![3, 4], vec![5]]);
 }
+
+/// How many of so many looks, a tenth of a second apart, found the time claimed.
+async fn claimed(bench: &Bench, looks: usize) -> usize {
+    let clock = TestClock::start();
+    let mut claimed = 0;
+    for _ in 0..looks {
+        pass(Duration::from_millis(100)).await;
+        bench.claims.want();
+        claimed += usize::from(bench.claims.until() > clock.now());
+    }
+    claimed
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_over_a_claim_or_over_a_batch_holds_up_runs_no_longer_than_the_patience() {
+    let unclaimed = (CLAIM_PATIENCE.as_millis() / 100) as usize;
+    for states in [Vec::new(), vec![(1, UnitState::default())]] {
+        let bench = Bench::start().await;
+        assert!(claimed(&bench, 20).await >= 18, "it is claimed while all is well");
+        bench.store.batch_ms.store(60_000, Ordering::Relaxed);
+        bench.units.send(UnitBatch { states, ..UnitBatch::default() }).await.expect("the recorder works");
+        let claimed = claimed(&bench, 500).await;
+        assert!(claimed >= 500 - unclaimed, "{claimed} of 500");
+    }
+}
