@@ -197,3 +197,22 @@ fn due_times_that_passed_while_the_host_was_down_do_not_come_in_a_burst() {
     assert_eq!(due.len(), runs.len(), "no due time runs twice");
     assert!(runs.iter().all(|run| run["outcome"] != Value::Null || run["finished"] == Value::Null), "{runs:?}");
 }
+
+#[test]
+fn a_host_whose_log_nobody_reads_runs_its_tasks_and_stops() {
+    let env = TestEnv::new();
+    let (_unread, stderr) = std::io::pipe().expect("a pipe");
+    let mut serve = env.serve();
+    // So much that the pipe is full before the host is ready.
+    serve.env("TASKHOST_LOG", "trace");
+    let host = Host::start_logging_to(&env, serve, stderr);
+    host.ok(&["add", "a", "--every", "100ms"]);
+    host.wait_successes("a", 3);
+    for number in 0..50 {
+        add_probe(&host, &format!("failing-{number}"), &["fail", "on purpose"]);
+        host.ctl(&["run", &format!("failing-{number}")]).fails_with(8);
+    }
+    let before = host.count("a", "success");
+    host.wait_successes("a", before + 3);
+    host.stop();
+}

@@ -26,11 +26,16 @@ pub(crate) struct Host<'e> {
 impl<'e> Host<'e> {
     /// Starts a host, and waits until it says that it is ready.
     #[track_caller]
-    pub(crate) fn start(env: &'e TestEnv, mut serve: Command) -> Self {
+    pub(crate) fn start(env: &'e TestEnv, serve: Command) -> Self {
+        let log = File::options().create(true).append(true).open(env.path("taskhost.log"));
+        Self::start_logging_to(env, serve, log.expect("the temporary directory can be written"))
+    }
+
+    /// The same, with stderr elsewhere.
+    #[track_caller]
+    pub(crate) fn start_logging_to(env: &'e TestEnv, mut serve: Command, stderr: impl Into<Stdio>) -> Self {
         let log = env.path("taskhost.log");
-        let appended =
-            File::options().create(true).append(true).open(&log).expect("the temporary directory can be written");
-        let mut process = Process::spawn(serve.stdout(Stdio::piped()).stderr(appended));
+        let mut process = Process::spawn(serve.stdout(Stdio::piped()).stderr(stderr));
         let lines = process.stdout();
         let mut tcp = None;
         loop {

@@ -15,6 +15,7 @@ pub mod fuzzing;
 pub mod grant_rules;
 pub mod http;
 pub mod listen;
+mod log;
 mod memory;
 mod normalise;
 mod offline;

@@ -16,7 +16,6 @@ use taskhost_core::supervisor::{Supervisor, SupervisorConfig};
 use taskhost_engine::{DEFAULT_POOL_SLOTS, EngineConfig, WasmEngine};
 use taskhost_store::SqliteStore;
 use tokio_util::sync::CancellationToken;
-use tracing_subscriber::EnvFilter;
 
 use crate::compiler::compiler;
 use crate::config::{Config, ConfigError, Layer, Surroundings};
@@ -26,7 +25,7 @@ use crate::rpc::{About, Rpc};
 use crate::secrets::{self, Secrets};
 use crate::shutdown::{self, Signals};
 use crate::upload::PluginUploads;
-use crate::{Host, builtin, chain, failed_to, memory};
+use crate::{Host, builtin, chain, failed_to, log, memory};
 
 /// The exit code of wrong usage, as clap has it.
 const USAGE: u8 = 2;
@@ -103,7 +102,7 @@ pub(crate) fn serve(mut args: ServeArgs) -> anyhow::Result<ExitCode> {
 
 /// Runs a host that is set up so, until a signal ends it.
 pub(crate) fn serve_with(config: Config) -> anyhow::Result<ExitCode> {
-    log_to_stderr(&config.log);
+    let _log = log::to_stderr(&config.log).context("failed to start a thread")?;
     raise_open_files();
     if let Some(dir) = config.secrets_dir.as_deref().filter(|dir| secrets::is_open_to_all(dir)) {
         tracing::warn!(dir = %dir.display(), "other users can read the folder of secrets; `chmod o= DIR` keeps them out");
@@ -204,16 +203,6 @@ async fn start(config: &Config, store: Arc<SqliteStore>, own_addresses: Vec<Sock
         gate: Arc::new(config.grants.clone()),
     };
     Supervisor::start(supervisor, Arc::new(engine), store, SystemClock).await.context("failed to start the tasks")
-}
-
-fn log_to_stderr(filter: &str) {
-    // It was checked with the rest of the configuration.
-    let filter = EnvFilter::new(filter);
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr)
-        .init();
 }
 
 /// Tells whoever started the host, line by line. A host whose stdout is closed runs all the same.
