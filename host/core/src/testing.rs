@@ -60,6 +60,10 @@ impl HandClock {
         Self(Arc::new(AtomicI64::new(START.0)))
     }
 
+    pub(crate) fn set(&self, time: Time) {
+        self.0.store(time.0, Ordering::Relaxed);
+    }
+
     pub(crate) fn pass(&self, time: Duration) {
         self.0.fetch_add(i64::try_from(time.as_nanos()).expect("it is short"), Ordering::Relaxed);
     }

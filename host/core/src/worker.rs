@@ -278,6 +278,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         if last.since(now) > CLOCK_TOLERANCE {
             tracing::warn!("the clock was set back from {last} to {now}; due times that have run do not run again");
             self.step_all(|| Input::ClockSetBack);
+            self.timers.hasten_stops(now.saturating_add(self.shared.cancel_grace));
         }
     }
 

@@ -3,8 +3,10 @@
 
 use std::collections::HashMap;
 use std::env;
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -27,9 +29,17 @@ pub(crate) struct Secrets {
 impl Secrets {
     /// Those of the files in `dir`, and of this process's environment.
     pub(crate) fn of_process(dir: Option<PathBuf>) -> Self {
-        let variables = env::vars().filter(|(name, _)| name.starts_with(VARIABLE_PREFIX));
-        Self { dir, variables: variables.map(|(name, value)| (name, value.into())).collect() }
+        Self { dir, variables: variables(env::vars_os()) }
     }
+}
+
+/// Those of an environment that may hold secrets. Its other names and values may be of any bytes, and so may a secret.
+fn variables(environment: impl Iterator<Item = (OsString, OsString)>) -> HashMap<String, Bytes> {
+    let secret = |(name, value): (OsString, OsString)| {
+        let name = name.into_string().ok().filter(|name| name.starts_with(VARIABLE_PREFIX))?;
+        Some((name, value.into_vec().into()))
+    };
+    environment.filter_map(secret).collect()
 }
 
 /// Whether users who are neither its owner nor in its group may look into a folder. A group may be meant to, and where the access
@@ -96,6 +106,15 @@ mod tests {
         assert_eq!(read("../api.key"), None, "a name is no path");
         std::fs::create_dir(dir.path().join("folder")).expect("made");
         assert!(secrets.read("folder").is_err(), "and no folder is a secret");
+    }
+
+    #[test]
+    fn names_and_values_in_the_environment_may_be_of_any_bytes() {
+        let bytes = |text: &[u8]| OsString::from_vec(text.to_vec());
+        let environment =
+            [(b"TASKHOST_SECRET_A", &b"\xffa"[..]), (b"TASKHOST_SECRET_\xff", b"b"), (b"OTHER_TASKHOST_XY", b"\xff")];
+        let found = variables(environment.map(|(name, value)| (bytes(name), bytes(value))).into_iter());
+        assert_eq!(found, HashMap::from([("TASKHOST_SECRET_A".to_owned(), Bytes::from_static(b"\xffa"))]));
     }
 
     #[test]

@@ -179,7 +179,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 let pause = self.new_pause(note.clone(), until.as_deref(), by)?;
                 Ok(Some(Ready::Pause(paused(old, Some(pause)))))
             }
-            BulkAction::Resume => Ok(old.paused.is_some().then(|| Ready::Resume(paused(old, None)))),
+            BulkAction::Resume => {
+                // One that paused itself may be so without its definition saying it: while that is written, or can't be.
+                let is_paused =
+                    old.paused.is_some() || self.read(old.name.as_str(), |slot| slot.unit.paused().is_some()).await?;
+                Ok(is_paused.then(|| Ready::Resume(paused(old, None))))
+            }
             BulkAction::Delete(mode) => Ok(Some(Ready::Delete { definition: old, mode: *mode })),
             // Changes no definition.
             BulkAction::Run { .. } => Ok(None),

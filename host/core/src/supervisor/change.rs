@@ -181,11 +181,13 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         .await
     }
 
-    /// Makes the pause durable that a task has given itself.
+    /// Makes the pause durable that a task has given itself, unless it was resumed meanwhile.
     pub(super) async fn pause_itself(&self, name: &TaskName, id: TaskId, pause: Pause) -> Result<(), TaskError> {
         let _change = self.begin_change(name).await?;
         let old = self.definition(name).await?;
-        if old.id == id && old.paused.is_none() {
+        let given = pause.clone();
+        let is_paused = self.read(name.as_str(), move |slot| slot.unit.paused() == Some(&given)).await?;
+        if old.id == id && old.paused.is_none() && is_paused {
             self.make(vec![Ready::Pause(paused(old, Some(pause)))], Actor::Host).await?;
         }
         Ok(())

@@ -11,10 +11,14 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     pub(super) async fn grant(self, mut wished: mpsc::Receiver<Wish>) {
         while let Some(wish) = wished.recv().await {
             match wish {
+                // By itself: it may have to wait for a change that goes on, and others need not wait with it.
                 Wish::Pause { task, id, pause } => {
-                    if let Err(error) = self.pause_itself(&task, id, pause).await {
-                        tracing::warn!(%task, %error, "the pause after failures is not durable");
-                    }
+                    let this = self.clone();
+                    tokio::spawn(async move {
+                        if let Err(error) = this.pause_itself(&task, id, pause).await {
+                            tracing::warn!(%task, %error, "the pause after failures is not durable");
+                        }
+                    });
                 }
                 Wish::Trigger { task, trigger } => {
                     let (name, by) = (task.clone(), trigger.task.clone());

@@ -561,6 +561,7 @@ impl Unit {
             self.cursor = now;
             self.forget_made_up_after(now);
             self.newest_own = self.newest_own.min(now);
+            self.last_success = self.last_success.map(|last| last.min(now));
             // Nor is what comes next bound to come after what was planned then.
             self.next = None;
             self.plan();

@@ -89,7 +89,7 @@ impl Unit {
         let newest_own = own.filter(|due| *due <= believable).max();
         unit.newest_own = newest_own.unwrap_or(unit.newest_own);
         unit.history = History::restored(state.counts, state.last_runs, state.history_lost);
-        unit.last_success = state.last_success;
+        unit.last_success = state.last_success.map(|last| if was_ahead { last.min(now) } else { last });
         unit.scheduled_runs = state.scheduled_runs;
         unit.failures = state.failures;
         // One whose runs were begun, and that is not in the state, has used up its number.

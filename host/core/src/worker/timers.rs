@@ -57,6 +57,12 @@ impl Timers {
         self.wakes.next()
     }
 
+    /// No stop comes later than this any more: the clock was set back.
+    pub(super) fn hasten_stops(&mut self, latest: Time) {
+        let hastened = |Reverse(stop): Reverse<Stop>| Reverse(Stop { at: stop.at.min(latest), ..stop });
+        self.stops = std::mem::take(&mut self.stops).into_iter().map(hastened).collect();
+    }
+
     /// When the first stop comes.
     pub(super) fn next_stop(&self) -> Option<Time> {
         self.stops.peek().map(|Reverse(stop)| stop.at)

@@ -69,3 +69,52 @@ async fn a_task_that_pauses_itself_is_paused_durably_and_triggers_others() {
     let paused = stored.values().find(|task| task.name.as_str() == "a").and_then(|task| task.paused.clone());
     assert_eq!(paused.expect("it is durable").by, Actor::Host);
 }
+
+#[tokio::test]
+async fn what_a_task_asks_for_waits_for_no_change_of_another_and_a_resume_comes_before_a_pause_on_its_way() {
+    let supervisor = start(&Arc::default()).await;
+    add(&supervisor, "alarm", &[]).await;
+    let failing = || SpecPatch {
+        pause_on_failure: Some(Some(1)),
+        on_failure: Some(Some("alarm".to_owned())),
+        ..patch(&["fail"])
+    };
+    for name in ["held", "free"] {
+        supervisor.add(name, failing(), false, false, BY).await.expect("added");
+    }
+    assert_ne!(shard_of("held"), shard_of("free"));
+    // A change of a task in the same shard goes on.
+    let change = Arc::clone(&supervisor.inner.shards[shard_of("held")]).lock_owned().await;
+    supervisor.run("held", true, None).await.expect("it runs");
+    supervisor.run("free", true, None).await.expect("it runs");
+    let task = async |name| supervisor.get(name).await.expect("it is there");
+    while task("alarm").await.counts.get(Outcome::Success) < 2 || task("free").await.revision < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+
+    let resuming = supervisor.clone();
+    let resumed = tokio::spawn(async move { resuming.resume("held", BY).await });
+    drop(change);
+    resumed.await.expect("no panic").expect("resumed");
+    // Behind whoever waited for it.
+    drop(supervisor.inner.shards[shard_of("held")].lock().await);
+    assert!(task("free").await.paused.is_some());
+    assert!(task("held").await.paused.is_none());
+}
+
+#[tokio::test]
+async fn a_bulk_resume_resumes_what_paused_itself_though_that_is_not_durable() {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    let failing = SpecPatch { pause_on_failure: Some(Some(1)), ..patch(&["fail"]) };
+    supervisor.add("a", failing, false, false, BY).await.expect("added");
+    store.full.store(true, Ordering::Relaxed);
+    supervisor.run("a", true, None).await.expect("it runs");
+    assert!(supervisor.get("a").await.expect("it is there").paused.is_some());
+    // Whoever makes it durable has the name until he was refused.
+    drop(supervisor.inner.shards[shard_of("a")].lock().await);
+    store.full.store(false, Ordering::Relaxed);
+    let (tasks, changed) = supervisor.bulk(None, BulkAction::Resume, false, BY).await.expect("resumed");
+    assert_eq!((tasks.len(), changed), (1, 1));
+    assert!(supervisor.get("a").await.expect("it is there").paused.is_none());
+}

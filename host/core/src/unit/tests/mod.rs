@@ -346,3 +346,23 @@ fn a_clock_that_was_years_ahead_for_a_moment_does_not_silence_a_task() {
     bench.step(Input::ClockSetBack, after_add(10));
     assert_eq!(bench.unit.next_due(), Some(after_add(11)));
 }
+
+#[test]
+fn a_clock_that_was_far_ahead_leaves_no_success_in_the_future() {
+    let mut bench = Bench::added(schedules(vec![every("1s")]));
+    bench.pass(after_add(10));
+    let ahead = after_add(400 * 86_400);
+    // What came due since is passed over first.
+    for _ in 0..2 {
+        for due in bench.wake(ahead) {
+            bench.finish(due, Outcome::Success, ahead);
+        }
+    }
+    assert!(bench.unit.last_success().is_some_and(|last| last > after_add(86_400)));
+    bench.step(Input::ClockSetBack, after_add(20));
+    bench.pass(after_add(30));
+    bench.unit.hand_over();
+    bench.pass(after_add(40));
+    assert_eq!(bench.unit.last_success(), Some(after_add(40)));
+    assert!(bench.unit.patch().is_some(), "a tick is a patch again, not a whole state");
+}

@@ -55,3 +55,16 @@ fn runs_that_make_up_for_something_one_behind_the_other_are_rested_from_together
     (0..4).for_each(|_| worker.caught_up(Duration::from_millis(1)));
     assert_eq!(worker.next_catch_up.since(START), Duration::from_millis(4 * 9));
 }
+
+#[test]
+fn a_clock_that_was_set_back_does_not_put_off_a_hard_stop() {
+    let (states, _received) = mpsc::channel(RECORD_QUEUE);
+    let clock = HandClock::start();
+    let mut worker = Worker::new(FakeRunner::default(), clock.clone(), shared(states, Arc::default()));
+    let grace = worker.shared.cancel_grace;
+    worker.timers.stop(0, RunKey::of(START), START.saturating_add(grace));
+    let set_back = Time(START.0 - 3_600_000_000_000);
+    clock.set(set_back);
+    worker.look_at_clock();
+    assert_eq!(worker.timers.next_stop(), Some(set_back.saturating_add(grace)));
+}
