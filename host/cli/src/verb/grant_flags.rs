@@ -1,6 +1,7 @@
 //! The flags of `add` and `edit` for what a plugin may do beside computing, and how much of it. The host knows the grants of a task as
 //! one member, and its limits; people change one at a time.
 
+use std::net::IpAddr;
 use std::str::FromStr;
 
 use clap::Args;
@@ -84,7 +85,11 @@ impl GrantFlags {
                 Change::Away(guest) => away.extend(take(&mut grants.dirs, guest, |dir| &dir.guest)),
             }
         }
-        for (list, changes) in [(&mut grants.hosts, hosts), (&mut grants.secrets, secrets)] {
+        let hosts = hosts.into_iter().map(|change| match change {
+            Change::To(host) => Change::To(as_hosts_tell_it(&host)),
+            Change::Away(host) => Change::Away(as_hosts_tell_it(&host)),
+        });
+        for (list, changes) in [(&mut grants.hosts, hosts.collect()), (&mut grants.secrets, secrets)] {
             for change in changes {
                 match change {
                     Change::To(name) => put(list, name, |name| name),
@@ -118,13 +123,30 @@ impl<T: FromStr> FromStr for Change<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Self, T::Err> {
+        // A folder's two names stand around `::`, and an IPv6 address in brackets may have that too.
+        let is_pair = text.contains('=') || text.contains("::") && !text.starts_with('[');
         match text.strip_suffix('-') {
-            Some(name) if !name.is_empty() && !name.contains('=') && !name.contains("::") => {
-                Ok(Self::Away(name.to_owned()))
-            }
+            Some(name) if !name.is_empty() && !is_pair => Ok(Self::Away(name.to_owned())),
             _ => text.parse().map(Self::To),
         }
     }
+}
+
+/// A host and port in the spelling that the daemon tells: names in lower case, addresses as short as they can be. What was given as
+/// `EXAMPLE.com:443` or `[0:0::1]:080` is found again by it, to be taken away. What is no host and port stays: the daemon refuses it.
+fn as_hosts_tell_it(text: &str) -> String {
+    let Some((host, port)) = text.rsplit_once(':') else { return text.to_owned() };
+    let port = port.parse::<u16>().map_or_else(|_| port.to_owned(), |port| port.to_string());
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let (address, bits) = bare.split_once('/').map_or((bare, None), |(address, bits)| (address, bits.parse().ok()));
+    let host = match (address.parse::<IpAddr>().map(|address| address.to_canonical()), bits) {
+        (Ok(IpAddr::V4(address)), None | Some(32u8)) => address.to_string(),
+        (Ok(IpAddr::V4(address)), Some(bits)) => format!("{address}/{bits}"),
+        (Ok(IpAddr::V6(address)), None | Some(128)) => format!("[{address}]"),
+        (Ok(IpAddr::V6(address)), Some(bits)) => format!("[{address}/{bits}]"),
+        (Err(_), _) => host.to_ascii_lowercase(),
+    };
+    format!("{host}:{port}")
 }
 
 /// Puts an item in the place of the one that has its name, or at the end.
@@ -245,6 +267,32 @@ mod tests {
         assert_eq!(edited("--env Z-", some()), some(), "as with labels, it need not be there");
         assert_eq!(edited("--kv=false", json!({"kv": true})), Value::Null, "the last one");
         assert_eq!(edited("--dir /d-::/d-", json!({})), json!({"dirs": [{"host": "/d-", "guest": "/d-"}]}));
+    }
+
+    #[test]
+    fn a_host_is_taken_away_in_any_spelling_of_it() {
+        let hosts = json!({"hosts": ["example.com:443", "*.b.example:*", "[::1]:80", "10.0.0.0/8:53", "[fd00::/8]:1"]});
+        for (words, left) in [
+            ("--allow-host EXAMPLE.COM:0443-", json!(["*.b.example:*", "[::1]:80", "10.0.0.0/8:53", "[fd00::/8]:1"])),
+            (
+                "--allow-host [0:0:0:0:0:0:0:1]:80-",
+                json!(["example.com:443", "*.b.example:*", "10.0.0.0/8:53", "[fd00::/8]:1"]),
+            ),
+            (
+                "--allow-host [0:0:0:0:0:0:0:1/128]:80-",
+                json!(["example.com:443", "*.b.example:*", "10.0.0.0/8:53", "[fd00::/8]:1"]),
+            ),
+            (
+                "--allow-host *.B.example:*- --allow-host 10.0.0.0/8:53-",
+                json!(["example.com:443", "[::1]:80", "[fd00::/8]:1"]),
+            ),
+            (
+                "--allow-host [FD00:0::/8]:1- --allow-host Example.com:443",
+                json!(["example.com:443", "*.b.example:*", "[::1]:80", "10.0.0.0/8:53"]),
+            ),
+        ] {
+            assert_eq!(edited(words, hosts.clone())["hosts"], left, "{words}");
+        }
     }
 
     #[test]

@@ -103,7 +103,7 @@ impl GrantsText {
         }
         check_differ("folder of the guest", dirs.iter().map(|dir| &dir.guest))?;
         check_count("hosts", hosts.len())?;
-        let hosts = hosts.iter().map(|host| host.parse().map_err(SpecError::Grant)).collect::<Result<_, _>>()?;
+        let hosts = in_one_spelling(&hosts)?;
         check_count("secrets", secrets.len())?;
         for secret in &secrets {
             check_secret_name(secret)?;
@@ -114,6 +114,18 @@ impl GrantsText {
         check_differ("secret", secrets.iter())?;
         Ok(Grants { env, dirs, hosts, config, secrets, kv })
     }
+}
+
+/// Hosts as they are told from now on, each once.
+fn in_one_spelling(hosts: &[String]) -> Result<Vec<HostPattern>, SpecError> {
+    let mut patterns = Vec::new();
+    for host in hosts {
+        let pattern = host.parse().map_err(SpecError::Grant)?;
+        if !patterns.contains(&pattern) {
+            patterns.push(pattern);
+        }
+    }
+    Ok(patterns)
 }
 
 impl Grants {
@@ -447,6 +459,13 @@ mod tests {
         }
         assert_eq!(pattern("API.Example.com:443").to_string(), "api.example.com:443");
         assert_eq!(pattern("[::ffff:127.0.0.1]:80").to_string(), "127.0.0.1:80", "it is the IPv4 address");
+    }
+
+    #[test]
+    fn a_host_that_is_given_in_two_spellings_is_one() {
+        let hosts = ["EXAMPLE.com:443", "b:1", "example.com:443"].map(str::to_owned);
+        let granted = GrantsText { hosts: hosts.into(), ..GrantsText::default() }.check().expect("grants");
+        assert_eq!(granted.hosts, [pattern("example.com:443"), pattern("b:1")]);
     }
 
     #[test]
