@@ -63,7 +63,7 @@ pub(crate) async fn attempt(
 
 /// Calls a fresh instance on the engine that has no pool.
 async fn call_without_pool(job: &Arc<JobInner>, turn: &Turn) -> RunReport {
-    let overflow = match job.plugins.overflow(&job.program).await {
+    let overflow = match job.load_without_pool().await {
         Ok(overflow) => overflow,
         Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
     };

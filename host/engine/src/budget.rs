@@ -3,7 +3,7 @@
 //! It is counted in pages, by the size that linear memories and tables have, touched or not. Each worker takes a stock of pages at a
 //! time, so that attempts on the tick path count on a cache line of their worker's. When the budget is short, the stocks of all are
 //! looked through, then instances that are only kept give way; then a guest that grows is denied, and an attempt that begins waits for its
-//! turn.
+//! turn. A part is reserved for attempts that begin small, so that they do not wait behind large ones.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -21,12 +21,20 @@ const MAX_STOCK_PAGES: usize = 1024;
 /// All stocks together are at most this part of the budget.
 const STOCKED_PART: usize = 16;
 
+/// This part of the budget is reserved for attempts that begin small, and those are small that begin with at most such a part of it.
+const RESERVED_PART: usize = 16;
+const SMALL_PART: usize = 4;
+
 /// The budget of a host.
 pub(crate) struct Budget {
     bytes: u64,
+    /// Without what is reserved.
     pages: usize,
     /// What nobody has. Waiting attempts stand in its queue.
     free: Semaphore,
+    reserved_pages: usize,
+    /// The same of what is reserved; nobody waits for it.
+    reserved: Semaphore,
     /// One for each worker.
     stocks: Box<[Stock]>,
     stock_pages: usize,
@@ -42,10 +50,20 @@ struct Stock(AtomicUsize);
 
 impl Budget {
     pub(crate) fn new(bytes: u64, workers: usize, kept: Vec<Arc<Kept>>) -> Self {
-        let pages = usize::try_from(bytes / PAGE_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let stock_pages = (pages / STOCKED_PART / workers).min(MAX_STOCK_PAGES);
-        let stocks = (0..workers).map(|_| Stock::default()).collect();
-        Self { bytes, pages, free: Semaphore::new(pages), stocks, stock_pages, waiting: AtomicU64::new(0), kept }
+        let all = usize::try_from(bytes / PAGE_BYTES).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let reserved_pages = all / RESERVED_PART;
+        let pages = all - reserved_pages;
+        Self {
+            bytes,
+            pages,
+            free: Semaphore::new(pages),
+            reserved_pages,
+            reserved: Semaphore::new(reserved_pages),
+            stocks: (0..workers).map(|_| Stock::default()).collect(),
+            stock_pages: (all / STOCKED_PART / workers).min(MAX_STOCK_PAGES),
+            waiting: AtomicU64::new(0),
+            kept,
+        }
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -55,7 +73,8 @@ impl Budget {
     /// What attempts and kept instances have.
     pub(crate) fn used_bytes(&self) -> u64 {
         let stocked: usize = self.stocks.iter().map(|stock| stock.0.load(Ordering::Relaxed)).sum();
-        self.pages.saturating_sub(self.free.available_permits() + stocked) as u64 * PAGE_BYTES
+        let free = self.free.available_permits() + self.reserved.available_permits() + stocked;
+        (self.pages + self.reserved_pages).saturating_sub(free) as u64 * PAGE_BYTES
     }
 
     /// How many attempts wait.
@@ -86,8 +105,16 @@ impl Budget {
     }
 
     fn take_free(&self, pages: usize) -> bool {
-        let pages = u32::try_from(pages).unwrap_or(u32::MAX);
-        self.free.try_acquire_many(pages).map(tokio::sync::SemaphorePermit::forget).is_ok()
+        take_of(&self.free, pages)
+    }
+
+    /// Takes pages of what is reserved for attempts that begin small; `false` if this is none, or if it is used up.
+    pub(crate) fn take_reserved(&self, pages: usize) -> bool {
+        pages <= self.reserved_pages / SMALL_PART && take_of(&self.reserved, pages)
+    }
+
+    pub(crate) fn give_back_reserved(&self, pages: usize) {
+        self.reserved.add_permits(pages);
     }
 
     /// Drops kept instances until there are so many pages.
@@ -137,6 +164,11 @@ impl Stock {
     }
 }
 
+fn take_of(pages: &Semaphore, wanted: usize) -> bool {
+    let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+    pages.try_acquire_many(wanted).map(tokio::sync::SemaphorePermit::forget).is_ok()
+}
+
 /// So many bytes in pages.
 pub(crate) fn pages(bytes: u64) -> usize {
     usize::try_from(bytes.div_ceil(PAGE_BYTES)).unwrap_or(usize::MAX)
@@ -162,11 +194,13 @@ impl Drop for Waiting<'_> {
 mod tests {
     use super::*;
 
-    const PAGES: usize = 1 << 10;
+    const ALL: usize = 1 << 10;
+    const RESERVED: usize = ALL / RESERVED_PART;
+    const PAGES: usize = ALL - RESERVED;
 
     #[test]
     fn what_one_worker_has_in_stock_is_there_for_the_others() {
-        let budget = Budget::new(PAGES as u64 * PAGE_BYTES, 2, Vec::new());
+        let budget = Budget::new(ALL as u64 * PAGE_BYTES, 2, Vec::new());
         assert!(budget.take(0, 1));
         assert_eq!(budget.used_bytes(), PAGE_BYTES, "a stock is not used");
         assert!(budget.free.available_permits() < PAGES - 1, "the first worker has a stock");
@@ -175,6 +209,18 @@ mod tests {
         budget.give_back(0, 1);
         assert!(budget.take(1, 1));
         assert_eq!(budget.used_bytes(), PAGES as u64 * PAGE_BYTES);
+    }
+
+    #[test]
+    fn what_is_reserved_is_for_small_ones_and_is_counted_as_used() {
+        let budget = Budget::new(ALL as u64 * PAGE_BYTES, 1, Vec::new());
+        assert!(budget.take(0, PAGES) && !budget.take(0, 1));
+        let small = RESERVED / SMALL_PART;
+        assert!(!budget.take_reserved(small + 1), "it is not small");
+        assert_eq!((0..10).filter(|_| budget.take_reserved(small)).count(), SMALL_PART);
+        assert_eq!(budget.used_bytes(), ALL as u64 * PAGE_BYTES);
+        budget.give_back_reserved(small);
+        assert!(budget.take_reserved(small));
     }
 
     #[test]

@@ -9,11 +9,13 @@ use crate::setup::Setup;
 pub(crate) struct Held {
     setup: Arc<Setup>,
     pages: usize,
+    /// Of what is reserved for attempts that begin small.
+    reserved: usize,
 }
 
 impl Held {
     pub(crate) fn none(setup: &Arc<Setup>) -> Self {
-        Self { setup: Arc::clone(setup), pages: 0 }
+        Self { setup: Arc::clone(setup), pages: 0, reserved: 0 }
     }
 
     /// Of the attempt that has them.
@@ -21,7 +23,7 @@ impl Held {
         &self.setup
     }
 
-    /// As much as an attempt begins with. Waits until there is room, in order; `None` if there never is.
+    /// As much as an attempt begins with. Waits until there is room, in order, but for small ones; `None` if there never is.
     pub(crate) async fn admit(setup: &Arc<Setup>, bytes: u64, on_wait: impl FnOnce()) -> Option<Self> {
         let budget = &setup.services.budget;
         let pages = pages(bytes);
@@ -29,8 +31,12 @@ impl Held {
             return None;
         }
         let mut held = Self::none(setup);
-        // Nobody overtakes those who wait.
+        // Nobody overtakes those who wait, but with what is reserved.
         if budget.waiting() > 0 || !budget.take(setup.worker, pages) {
+            if budget.take_reserved(pages) {
+                held.reserved = pages;
+                return Some(held);
+            }
             on_wait();
             budget.wait(pages).await;
         }
@@ -40,11 +46,10 @@ impl Held {
 
     /// Takes what is missing for so many bytes; `false` if there is not so much left.
     pub(crate) fn grow_to(&mut self, bytes: u64) -> bool {
-        let pages = pages(bytes);
-        let missing = pages.saturating_sub(self.pages);
+        let missing = pages(bytes).saturating_sub(self.pages + self.reserved);
         let grown = missing == 0 || self.setup.services.budget.take(self.setup.worker, missing);
         if grown {
-            self.pages = self.pages.max(pages);
+            self.pages += missing;
         }
         grown
     }
@@ -54,6 +59,9 @@ impl Drop for Held {
     fn drop(&mut self) {
         if self.pages > 0 {
             self.setup.services.budget.give_back(self.setup.worker, self.pages);
+        }
+        if self.reserved > 0 {
+            self.setup.services.budget.give_back_reserved(self.reserved);
         }
     }
 }

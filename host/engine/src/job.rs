@@ -47,11 +47,18 @@ impl JobInner {
 
     /// Loads the plugin, which was not, or no more.
     pub(crate) async fn load(&self) -> Result<Arc<Loaded>, PluginError> {
-        let loaded = self.plugins.loaded(&self.program, self.setup.worker).await?;
+        let (plugins, program, worker) = (Arc::clone(&self.plugins), Arc::clone(&self.program), self.setup.worker);
+        let loaded = to_its_end(async move { plugins.loaded(&program, worker).await }).await?;
         if loaded.big {
             self.lane.slow();
         }
         Ok(loaded)
+    }
+
+    /// The same on the engine that has no pool.
+    pub(crate) async fn load_without_pool(&self) -> Result<Arc<Loaded>, PluginError> {
+        let (plugins, program) = (Arc::clone(&self.plugins), Arc::clone(&self.program));
+        to_its_end(async move { plugins.overflow(&program).await }).await
     }
 
     /// Takes the instance that is kept, for a run.
@@ -76,6 +83,14 @@ impl JobInner {
     fn lock_idle(&self) -> MutexGuard<'_, Option<Box<Idle>>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Loads a plugin though the attempt that waits for it may end at its deadline meanwhile: else one that takes longer to be loaded than its
+/// task has would begin to be loaded again and again.
+async fn to_its_end(
+    loading: impl Future<Output = Result<Arc<Loaded>, PluginError>> + Send + 'static,
+) -> Result<Arc<Loaded>, PluginError> {
+    tokio::spawn(loading).await.unwrap_or_else(|error| Err(PluginError::Host(error.to_string())))
 }
 
 impl Keeper for JobInner {

@@ -65,6 +65,22 @@ async fn nobody_overtakes_a_big_one_that_waits() {
 }
 
 #[tokio::test]
+async fn a_small_one_does_not_wait_behind_a_big_one() {
+    const PAGES: u64 = 256;
+    let host = Host::with_budget(PAGES * PAGE_BYTES);
+    let big = |body| Task::of(preview1(body).replacen("\"memory\") 2)", &format!("\"memory\") {})", PAGES / 2), 1));
+    let (mut first, mut second) = (host.start(&big(SLEEP_FOR_EVER)).await, host.start(&big("")).await);
+    assert!(begin(&mut first).await && begin(&mut second).await);
+    assert_eq!(host.engine.stats().waiting_for_memory, 1, "not all of the budget is theirs");
+    let (report, _) = host.run(&Task::of(preview1(""))).await;
+    assert_eq!(report.outcome, Outcome::Success, "{report:?}");
+    first.control.stop();
+    let (first, second) = tokio::join!(first.run, second.run);
+    assert_eq!((first.outcome, second.outcome), (Outcome::Cancelled, Outcome::Success));
+    assert_eq!(host.engine.stats().guest_memory_bytes, 0);
+}
+
+#[tokio::test]
 async fn the_deadline_counts_while_a_run_waits_and_is_not_held_against_the_guest() {
     let host = host_for(1);
     let mut first = host.start(&Task::of(preview1(SLEEP_FOR_EVER))).await;

@@ -64,6 +64,19 @@ async fn only_so_many_plugins_are_loaded_and_all_run_when_they_are_due() {
 }
 
 #[tokio::test]
+async fn a_task_whose_plugin_takes_longer_to_be_made_ready_than_a_run_may_take_runs_in_the_end() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (host, tasks) = (Host::with_most_loaded(dir.path(), 1), plugins(2));
+    let jobs = prepare_all(&host, &tasks).await;
+    fs::remove_dir_all(dir.path()).expect("it goes away");
+    fs::create_dir(dir.path()).expect("it is made");
+    let hurried = Task::of(tasks[0].wasm.clone()).timeout_ms(1);
+    assert_eq!(run(&host, &jobs[0], &hurried).await, Outcome::TimedOut);
+    while run(&host, &jobs[0], &hurried).await != Outcome::Success {}
+    assert_eq!(host.engine.stats().plugins_compiled, 3, "once more, and not for each of the runs");
+}
+
+#[tokio::test]
 async fn a_run_whose_plugin_was_let_go_waits_for_it_until_its_deadline() {
     let dir = tempfile::tempdir().expect("a directory");
     let (host, tasks) = (Host::with_most_loaded(dir.path(), 1), plugins(2));
