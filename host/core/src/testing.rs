@@ -145,8 +145,8 @@ impl Runner for FakeRunner {
 #[derive(Default)]
 pub(crate) struct FakeEngine {
     pub started: Arc<Mutex<Vec<RunId>>>,
-    /// Plugins whose files are damaged.
-    pub broken: Mutex<Vec<Sha256>>,
+    /// Plugins that can't be made ready, and why.
+    pub broken: Mutex<Vec<(Sha256, PluginError)>>,
     /// What stored plugins say of themselves, which is found in their files only.
     pub about: Mutex<Arc<About>>,
     /// How often that was looked for.
@@ -182,8 +182,12 @@ impl Engine for FakeEngine {
 
     fn prepare(&self, _worker: usize, spec: Arc<TaskSpec>) -> BoxFuture<Result<Arc<TaskSpec>, PluginError>> {
         let plugin = resolve(self, &spec.plugin);
-        let broken = plugin.ok().filter(|plugin| self.broken.lock().expect("no panic").contains(plugin));
-        Box::pin(async move { broken.map_or(Ok(spec), |plugin| Err(PluginError::Damaged(plugin))) })
+        let broken = self.broken.lock().expect("no panic");
+        let broken = broken
+            .iter()
+            .find(|(broken, _)| plugin.as_ref().is_ok_and(|plugin| plugin == broken))
+            .map(|(_, error)| error.clone());
+        Box::pin(async move { broken.map_or(Ok(spec), Err) })
     }
 
     fn prepare_at_hand(&self, _worker: usize, _spec: &Arc<TaskSpec>) -> Option<Arc<TaskSpec>> {

@@ -15,7 +15,7 @@ const MIN_PREFIX_DIGITS: usize = 6;
 
 impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// Admits a plugin and stores it, durable when this answers. One that is stored already is written again only if its file
-    /// is not whole; tasks that could not run for that can run then.
+    /// is not whole. Tasks of it that could not be made ready when the host started are so then.
     ///
     /// # Errors
     /// [`TaskError::Plugin`] if the engine refuses it, [`TaskError::Store`] if it can't be stored.
@@ -34,11 +34,10 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if !known {
             let added_at = self.inner.clock.now();
             self.inner.store.put_plugin(facts.clone(), added_at, wasm).await?;
-            let mended = self.known().insert(sha256, StoredPlugin { facts, added_at, fault: None }).is_some();
-            if mended {
-                self.revive(sha256).await?;
-            }
+            self.known().insert(sha256, StoredPlugin { facts, added_at, fault: None });
         }
+        // Nor need it be the plugin's fault that a task can't run: its compiler may have been killed when the host started.
+        self.revive(sha256).await?;
         self.plugin(&sha256.to_string()).await
     }
 

@@ -30,6 +30,16 @@ async fn tasks_and_what_they_did_survive_a_restart() {
 
 #[tokio::test]
 async fn a_task_whose_plugin_is_broken_does_not_keep_the_others_from_starting() {
+    start_without_plugin(PluginError::Damaged).await;
+}
+
+#[tokio::test]
+async fn a_task_that_the_host_failed_to_make_ready_runs_when_its_plugin_is_put_again() {
+    start_without_plugin(|_| PluginError::Host("the compiler was killed".to_owned())).await;
+}
+
+/// Starts with a task whose plugin can't be made ready for this; when it is put again, it can.
+async fn start_without_plugin(error: impl Fn(Sha256) -> PluginError) {
     let store = Arc::new(MemoryStore::default());
     let supervisor = start(&store).await;
     let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
@@ -39,17 +49,18 @@ async fn a_task_whose_plugin_is_broken_does_not_keep_the_others_from_starting() 
     supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
 
     let engine = FakeEngine::default();
-    engine.broken.lock().expect("no panic").push(plugin);
+    engine.broken.lock().expect("no panic").push((plugin, error(plugin)));
     let supervisor = start_with(&store, engine).await;
     let fault = supervisor.get("broken").await.expect("it is there").fault.expect("it can't run");
-    assert_eq!(fault, PluginError::Damaged(plugin).to_string());
+    assert_eq!(fault, error(plugin).to_string());
     assert_eq!(
         supervisor.run("broken", true, None).await.expect("it is accounted for").record.outcome,
         Outcome::HostError
     );
     assert_eq!(supervisor.run("whole", true, None).await.expect("it runs").record.outcome, Outcome::Success);
 
-    assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, Some(fault));
+    let of_plugin = matches!(error(plugin), PluginError::Damaged(_)).then_some(fault);
+    assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, of_plugin);
     supervisor.inner.engine.broken.lock().expect("no panic").clear();
     supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("it is mended");
     assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, None);
