@@ -168,7 +168,10 @@ impl Output {
     }
 
     fn labelled(&mut self, label: &str, style: Style, text: &str) {
-        let line = format!("{}: {}\n", style.paint(label, self.err_colour), escape(text));
+        // One of several lines, like where a text does not parse, stays so; those after the first are indented, so that none is taken
+        // for a message of its own.
+        let text = text.lines().map(escape).collect::<Vec<_>>().join("\n  ");
+        let line = format!("{}: {text}\n", style.paint(label, self.err_colour));
         self.err.write_all(line.as_bytes()).ok();
     }
 }

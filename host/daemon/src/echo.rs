@@ -98,6 +98,11 @@ pub(crate) fn printable(text: &str) -> String {
     printable
 }
 
+/// The same of a text of several lines, which stay lines; those after the first are indented.
+pub(crate) fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n  ")
+}
+
 /// Control characters but tab, line and paragraph separators, bidirectional controls, the byte order mark, and tags: the
 /// same as for `taskctl`, which shows the same lines.
 fn is_dangerous(letter: char) -> bool {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use taskhost_core::ports::SystemClock;
@@ -48,7 +49,7 @@ pub(crate) struct ServeArgs {
     listen: Vec<String>,
     /// The Unix socket to listen on; empty for none
     /// [default: $XDG_RUNTIME_DIR/taskhost.sock; with --data-dir, in there]
-    #[arg(long, value_name = "PATH")]
+    #[arg(long, value_name = "PATH", value_parser = OsStringValueParser::new().map(PathBuf::from))]
     socket: Option<PathBuf>,
     /// The configuration file
     /// [default: $XDG_CONFIG_HOME/taskhost/config.toml]

@@ -162,7 +162,9 @@ fn write_trap(detail: &mut Detail, error: &wasmtime::Error) -> fmt::Result {
     for (at, frame) in frames.iter().enumerate() {
         detail.write_str(if at == 0 { ", in " } else { " < " })?;
         match frame.func_name() {
-            Some(name) => demangle_function_name(detail, name)?,
+            // What is not mangled, like a function of WAT or C, would be taken for a type of C++: `i` for `int`.
+            Some(name) if name.starts_with("_Z") || name.starts_with("_R") => demangle_function_name(detail, name)?,
+            Some(name) => detail.write_str(name)?,
             None => write!(detail, "function {}", frame.func_index())?,
         }
     }

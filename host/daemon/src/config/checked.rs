@@ -12,7 +12,7 @@ use super::layer::Layer;
 use super::limits::{check_budget, check_ceilings};
 use super::surroundings::Surroundings;
 use super::value::{
-    account_id, check_data_dir, check_grace, check_listen, check_log, check_path, check_pattern, check_root,
+    account_id, check_data_dir, check_grace, check_listen, check_log, check_path, check_private, check_root,
     check_secret, check_slack, check_workers, check_zone, each,
 };
 
@@ -68,7 +68,7 @@ impl Checked {
             wasi_0_3: layer.wasi_0_3,
             grant_dirs: each(layer.grants.dirs, check_root).map_err(named("grants.dirs"))?,
             grant_secrets: each(layer.grants.secrets, check_secret).map_err(named("grants.secrets"))?,
-            grant_hosts: each(layer.grants.private_hosts, check_pattern).map_err(named("grants.private_hosts"))?,
+            grant_hosts: each(layer.grants.private_hosts, check_private).map_err(named("grants.private_hosts"))?,
         })
     }
 

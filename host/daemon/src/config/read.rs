@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use super::error::{ConfigError, Place};
-use super::layer::Layer;
+use super::layer::{Amount, Layer};
 
 pub(super) fn environment_layer(variable: &impl Fn(&str) -> Option<OsString>) -> Result<Layer, ConfigError> {
     let wrong = |setting, message: String| ConfigError::Setting { setting, place: Place::Environment, message };
@@ -18,6 +18,9 @@ pub(super) fn environment_layer(variable: &impl Fn(&str) -> Option<OsString>) ->
     let echo = text("TASKHOST_ECHO")?.map(|text| {
         text.parse().map_err(|_| wrong("TASKHOST_ECHO", format!("`{text}` is neither `true` nor `false`")))
     });
+    let wasi_0_3 = text("TASKHOST_WASI_0_3")?.map(|text| {
+        text.parse().map_err(|_| wrong("TASKHOST_WASI_0_3", format!("`{text}` is neither `true` nor `false`")))
+    });
     Ok(Layer {
         data_dir: variable("TASKHOST_DATA_DIR").map(PathBuf::from),
         listen: text("TASKHOST_LISTEN")?.map(|list| list.split(',').map(|address| address.trim().to_owned()).collect()),
@@ -29,6 +32,8 @@ pub(super) fn environment_layer(variable: &impl Fn(&str) -> Option<OsString>) ->
         timezone: text("TASKHOST_TIMEZONE")?,
         echo: echo.transpose()?,
         log: text("TASKHOST_LOG")?,
+        memory_budget: text("TASKHOST_MEMORY_BUDGET")?.map(Amount::Text),
+        wasi_0_3: wasi_0_3.transpose()?,
         secrets_dir: variable("TASKHOST_SECRETS_DIR").map(PathBuf::from),
         ..Layer::default()
     })

@@ -154,6 +154,7 @@ fn a_wrong_value_is_told_with_its_place_even_if_it_is_hidden() {
         "timer_slack = '1s'",
         "timer_slack = '-1ms'",
         "log = 'a=b=c'",
+        "log = 'info,loud'",
         "[access]\nusers = ['mallory']",
         "[access]\nuser = ['alice']",
         "gracee = '1s'",
@@ -172,6 +173,7 @@ fn a_wrong_value_is_told_with_its_place_even_if_it_is_hidden() {
         "[grants]\ndirs = ['srv']",
         "[grants]\nsecrets = ['../key']",
         "[grants]\nprivate_hosts = ['10.0.0.0/8']",
+        "[grants]\nprivate_hosts = ['example.com:80']",
         "[grants]\nfolders = ['/srv']",
     ]
     .into_iter()
@@ -189,4 +191,19 @@ fn a_file_that_was_named_must_be_there() {
     let error = Config::load(Layer::default(), Some("/nowhere/config.toml".into()), nothing, &surroundings());
     let message = error.expect_err("no such file").to_string();
     assert_eq!(message, "failed to read the configuration file /nowhere/config.toml");
+}
+
+#[test]
+fn the_environment_has_the_budget_and_wasi_0_3_too() {
+    let load = |budget: &'static str, wasi: &'static str| {
+        let environment = move |name: &str| match name {
+            "TASKHOST_MEMORY_BUDGET" => Some(OsString::from(budget)),
+            "TASKHOST_WASI_0_3" => Some(wasi.into()),
+            _ => None,
+        };
+        Config::load(Layer::default(), None, environment, &surroundings())
+    };
+    let config = load("8GiB", "true").expect("it does");
+    assert_eq!((config.memory_budget_bytes, config.wasi_0_3), (Some(8 << 30), true));
+    assert!(load("1KiB", "true").is_err() && load("8GiB", "x").is_err());
 }

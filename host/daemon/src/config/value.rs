@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use taskhost_core::schedule::Zone;
-use taskhost_core::spec::{HostPattern, check_secret_name};
+use taskhost_core::spec::{HostMatch, HostPattern, check_secret_name};
 use taskhost_core::time::{DurationError, format_duration, parse_duration};
+use tracing_subscriber::filter::LevelFilter;
 
 /// The most worker threads.
 pub(super) const MAX_WORKERS: usize = 256;
@@ -84,6 +85,13 @@ pub(super) fn check_slack(text: String) -> Result<Duration, String> {
 }
 
 pub(super) fn check_log(text: String) -> Result<String, String> {
+    // A word that is no level would be taken for a module, and nothing else would be logged.
+    let is_level = |word: &str| word.contains('=') || word.trim().parse::<LevelFilter>().is_ok();
+    if let Some(word) = text.split(',').find(|word| !is_level(word)) {
+        return Err(format!(
+            "`{word}` is no level: write `error`, `warn`, `info`, `debug` or `trace`, or `MODULE=LEVEL`"
+        ));
+    }
     match text.parse::<tracing_subscriber::EnvFilter>() {
         Ok(_) => Ok(text),
         Err(error) => Err(format!("`{text}` is no filter: {error}")),
@@ -113,8 +121,15 @@ pub(super) fn check_secret(name: String) -> Result<String, String> {
     Ok(name)
 }
 
-pub(super) fn check_pattern(text: String) -> Result<HostPattern, String> {
-    text.parse().map_err(|error: taskhost_core::spec::GrantError| error.to_string())
+pub(super) fn check_private(text: String) -> Result<HostPattern, String> {
+    let pattern: HostPattern = text.parse().map_err(|error: taskhost_core::spec::GrantError| error.to_string())?;
+    match &pattern.host {
+        HostMatch::Net { .. } => Ok(pattern),
+        HostMatch::Name(name) if name == "localhost" => Ok(pattern),
+        _ => Err(format!(
+            "`{text}` is a name, and those here are addresses, nets and `localhost`: public hosts need not be listed"
+        )),
+    }
 }
 
 /// The number of an account: itself, or by its name in a table of the form of `/etc/passwd` and `/etc/group`.

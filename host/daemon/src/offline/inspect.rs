@@ -169,7 +169,12 @@ impl Rows {
             return;
         }
         let columns = LINE_COLUMNS - TITLE_COLUMNS - 1 - indent.len();
-        for (at, line) in wrapped(&printable(value), columns).iter().enumerate() {
+        let lines = match value.contains('\n') {
+            // It points into a text.
+            true => value.lines().map(printable).collect(),
+            false => wrapped(&printable(value), columns),
+        };
+        for (at, line) in lines.iter().enumerate() {
             let (title, indent) = if at == 0 { (title, "") } else { ("", indent) };
             self.0.push_str(&format!("{title:<TITLE_COLUMNS$} {indent}{line}\n"));
         }

@@ -20,7 +20,7 @@ use self::printer::Printer;
 use self::target::Target;
 use super::{Misuse, USAGE};
 use crate::compiler::compiler;
-use crate::echo::printable;
+use crate::echo::{printable, printable_lines};
 use crate::rpc::errors::CRASHED_HINT;
 use crate::secrets::Secrets;
 use crate::shutdown::Signals;
@@ -196,7 +196,7 @@ fn refuse(error: anyhow::Error) -> anyhow::Result<ExitCode> {
         (None, None) => return Err(error),
     };
     // Those tell their causes themselves.
-    eprintln!("taskhost: {}", printable(&error.to_string()));
+    eprintln!("taskhost: {}", printable_lines(&error.to_string()));
     if let Some(hint) = hint {
         eprintln!("hint: {}", printable(hint));
     }

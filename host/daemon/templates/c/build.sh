@@ -15,8 +15,9 @@ flags=(
     -Wl,-z,stack-size=262144
 )
 sources=(plugin.c bindings/plugin.c bindings/plugin_component_type.o)
-# Without floating point in printf, nothing of the compiler's runtime library is needed, so it need not be installed.
-clang_flags=(--sysroot="${WASI_SYSROOT:-/usr}" -nodefaultlibs -lc-printscan-no-floating-point -lc)
+clang_flags=(--sysroot="${WASI_SYSROOT:-/usr}")
+# Where the compiler's runtime library is not installed it does without, and without what needs that: strtol and sscanf among others.
+without_runtime=(-nodefaultlibs -lc)
 
 # Sets `compiler` to one that can build for wasm.
 choose_compiler() {
@@ -25,6 +26,10 @@ choose_compiler() {
         for candidate in "${CLANG:-clang}" clang-{25..16}; do
             if builds "$candidate"; then
                 compiler=("$candidate" "${flags[@]}" "${clang_flags[@]}")
+                return
+            elif builds "$candidate" "${without_runtime[@]}"; then
+                compiler=("$candidate" "${flags[@]}" "${clang_flags[@]}" "${without_runtime[@]}")
+                hint='install the runtime library of clang for what is undefined: on Debian libclang-rt-VERSION-dev-wasm32'
                 return
             fi
             [[ -z ${CLANG:-} ]] || break
@@ -45,7 +50,7 @@ choose_compiler() {
 
 builds() {
     command -v "$1" >/dev/null && echo 'void _initialize(void) {}' |
-        "$1" "${flags[@]}" "${clang_flags[@]}" -nostartfiles -x c - -o /dev/null 2>/dev/null
+        "$1" "${flags[@]}" "${clang_flags[@]}" "${@:2}" -nostartfiles -x c - -o /dev/null 2>/dev/null
 }
 
 give_up() {
@@ -55,8 +60,12 @@ give_up() {
     exit 1
 }
 
+hint=
 choose_compiler
-"${compiler[@]}" "${sources[@]}" -o "{{name}}.wasm"
+if ! "${compiler[@]}" "${sources[@]}" -o "{{name}}.wasm"; then
+    [[ -z $hint ]] || echo "hint: $hint" >&2
+    exit 1
+fi
 # The linker marks it as a program of this machine, which it is not.
 chmod a-x "{{name}}.wasm"
 
