@@ -72,6 +72,15 @@ const MAX_WAITING_PATCH_BYTES: usize = 16 << 20;
 /// How many of those wait.
 pub(crate) const MAX_URGENT: usize = 64;
 
+/// The end of the host.
+#[derive(Debug)]
+pub(crate) struct LastWord {
+    /// From when on nothing was begun any more: what came due since is missed, though runs that went on were waited for.
+    pub halted: Time,
+    /// Told when all is written.
+    pub done: oneshot::Sender<()>,
+}
+
 /// Tasks of which what was handed over is to be written at once.
 pub(crate) struct Urgent {
     pub tasks: Vec<TaskId>,
@@ -217,7 +226,7 @@ impl<C: Clock> Recorder<C> {
         mut units: mpsc::Receiver<UnitBatch>,
         mut urgents: mpsc::Receiver<Urgent>,
         logs: UnwrittenLogs,
-        mut last: oneshot::Receiver<oneshot::Sender<()>>,
+        mut last: oneshot::Receiver<LastWord>,
     ) {
         let claims = Arc::clone(&self.claims);
         let mut logs = DueLogs { logs, queued: VecDeque::new(), due: 0, taken: 0 };
@@ -265,12 +274,12 @@ impl<C: Clock> Recorder<C> {
                     let due = logs.due(false);
                     self.flush(&mut logs, due, None).await;
                 }
-                Some(Ok(done)) => {
+                Some(Ok(LastWord { halted, done })) => {
                     while let Ok(batch) = units.try_recv() {
                         self.take(batch);
                     }
                     let now = self.clock.now();
-                    let stopped = HostRun { started: self.started, seen: now, stopped: Some(now), claimed: now };
+                    let stopped = HostRun { started: self.started, seen: now, stopped: Some(halted), claimed: now };
                     let due = logs.due(true);
                     self.flush(&mut logs, due, Some(stopped)).await;
                     done.send(()).ok();

@@ -42,7 +42,7 @@ use crate::log::LogSink;
 use crate::name::TaskName;
 use crate::plugin::Sha256;
 use crate::ports::{Clock, Definition, Engine, GrantGate, Runner, Store, StoredPlugin};
-use crate::recorder::Urgent;
+use crate::recorder::{LastWord, Urgent};
 use crate::schedule::Zone;
 use crate::shard::{shard_of, worker_of};
 use crate::spec::{Ceilings, SharedSpecs};
@@ -95,7 +95,7 @@ struct Inner<E: Engine, C: Clock> {
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
     closing: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    last_flush: Mutex<Option<oneshot::Sender<oneshot::Sender<()>>>>,
+    last_flush: Mutex<Option<oneshot::Sender<LastWord>>>,
 }
 
 type WorkerOutbox<E, C> = Outbox<Command<<E as Engine>::Runner, C>>;

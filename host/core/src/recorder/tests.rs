@@ -14,7 +14,7 @@ struct Bench {
     sink: Arc<LogSink>,
     units: mpsc::Sender<UnitBatch>,
     /// Dropped, they would end the recorder.
-    _senders: (mpsc::Sender<Urgent>, oneshot::Sender<oneshot::Sender<()>>),
+    _senders: (mpsc::Sender<Urgent>, oneshot::Sender<LastWord>),
 }
 
 impl Bench {
@@ -100,7 +100,7 @@ async fn a_host_that_stops_claims_nothing_however_long_it_writes() {
     let states = (0..20 * BATCH_TASKS as u64).map(|task| (task, UnitState::default())).collect();
     units.send(UnitBatch { states, ..UnitBatch::default() }).await.expect("the recorder works");
     let (claimed, (done, is_done)) = (claims.until(), oneshot::channel());
-    last.send(done).expect("the recorder works");
+    last.send(LastWord { halted: START, done }).expect("the recorder works");
     is_done.await.expect("it is written");
     assert_eq!(store.states.lock().expect("no panic").len(), 20 * BATCH_TASKS);
     assert_eq!(claims.until(), claimed);

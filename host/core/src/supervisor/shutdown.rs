@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Supervisor;
 use crate::events::EventKind;
 use crate::ports::{Clock, Engine, StoreError};
+use crate::recorder::LastWord;
 use crate::worker::Worker;
 
 /// How long runs that were stopped hard may take to end before the host goes without them.
@@ -32,6 +33,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         if tokio::time::timeout(CHANGE_PATIENCE, changes).await.is_err() {
             tracing::error!("changes did not end; going without them");
         }
+        let halted = self.inner.clock.now();
         let idle: Vec<_> = (0..self.inner.workers.len()).map(|worker| self.halt(worker)).collect();
         let mut idle = futures_util::future::join_all(idle);
         let in_time = tokio::select! {
@@ -53,7 +55,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let last_flush = self.inner.last_flush.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(last_flush) = last_flush {
             let (done, is_done) = oneshot::channel();
-            if last_flush.send(done).is_ok() {
+            if last_flush.send(LastWord { halted, done }).is_ok() {
                 is_done.await.ok();
             }
         }

@@ -74,7 +74,14 @@ async fn a_shutdown_stops_what_does_not_end_in_the_grace_and_keeps_its_outcome()
     let supervisor = start(&store).await;
     add(&supervisor, "a", &["sleep", "1h"]).await;
     supervisor.run("a", false, None).await.expect("it starts");
+    let before = supervisor.inner.clock.now();
     supervisor.shutdown(sleep(Duration::from_millis(20))).await.expect("a clean end");
+    let run = store.host_runs.lock().expect("no panic").last().copied().expect("the host was up");
+    let stopped = run.stopped.expect("it ended well");
+    assert!(
+        stopped >= before && run.seen.since(stopped) >= Duration::from_millis(20),
+        "it begins nothing in the grace"
+    );
     let states = store.states.lock().expect("no panic");
     assert_eq!(states.values().next().expect("a state").counts.get(Outcome::Cancelled), 1);
 }
