@@ -62,11 +62,13 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let long_enough = id.len() >= MIN_PREFIX_DIGITS;
         let mut found =
             plugins.into_iter().filter(|plugin| long_enough && plugin.facts.sha256.to_string().starts_with(id));
-        match (found.next(), found.next()) {
-            (Some(plugin), None) => Ok(plugin),
-            // Several begin like this, or none.
-            _ => Err(PluginError::NotFound(format!("`{}`", crate::outcome::cut(id, 64).escape_debug())).into()),
-        }
+        let why = match (found.next(), found.next()) {
+            (Some(plugin), None) => return Ok(plugin),
+            (Some(_), Some(_)) => " alone (several begin like this)",
+            (None, _) if long_enough => "",
+            (None, _) => " (of a sha256, give at least the first 6 digits)",
+        };
+        Err(PluginError::NotFound(format!("`{}`{why}", crate::outcome::cut(id, 64).escape_debug())).into())
     }
 
     /// Every plugin: the built-in ones, then the stored ones in order of sha256.

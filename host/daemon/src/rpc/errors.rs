@@ -83,6 +83,7 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
 pub(super) fn key_value_error(error: &KeyValueError, name: &TaskName) -> ErrorObjectOwned {
     let (code, hint) = match error {
         KeyValueError::Store(error) => return to_rpc(TaskError::Store(error.clone())),
+        KeyValueError::Key(0) => (ErrorCode::InvalidParams, "say which key".to_owned()),
         KeyValueError::Key(_) => (ErrorCode::InvalidParams, "give a shorter key".to_owned()),
         KeyValueError::Value(_) => (ErrorCode::TooLarge, "keep it in several values".to_owned()),
         KeyValueError::TooManyKeys(_) => (ErrorCode::InvalidParams, "do it in several steps".to_owned()),
