@@ -255,7 +255,10 @@ impl<C: Clock> Recorder<C> {
                         self.take(batch);
                     }
                     let tasks = self.waiting.take_these(&tasks);
-                    let written = self.write(tasks, Vec::new(), LogChunks::default(), None).await;
+                    // With the host's word, which makes it durable: what was answered then holds over a power cut.
+                    let (seen, claimed) = (self.clock.now(), self.claims.until());
+                    let host = HostRun { started: self.started, seen, stopped: None, claimed };
+                    let written = self.write(tasks, Vec::new(), LogChunks::default(), Some(host)).await;
                     self.tell(written);
                     done.send(()).ok();
                     continue;

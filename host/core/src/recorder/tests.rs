@@ -107,6 +107,20 @@ async fn a_host_that_stops_claims_nothing_however_long_it_writes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_urgent_is_durable_when_it_is_answered() {
+    let bench = Bench::start().await;
+    pass(Duration::from_secs(30)).await;
+    assert!(bench.beat() < Duration::from_secs(1), "nothing happened since the start");
+    let states = vec![(7, UnitState::default())];
+    bench.units.send(UnitBatch { states, ..UnitBatch::default() }).await.expect("the recorder works");
+    let (done, is_done) = oneshot::channel();
+    bench._senders.0.send(Urgent { tasks: vec![7], done }).await.expect("the recorder works");
+    is_done.await.expect("it is written");
+    assert!(bench.store.states.lock().expect("no panic").contains_key(&7));
+    assert_eq!(bench.beat(), Duration::from_secs(30), "the host's word makes it durable");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_claims_nothing_says_each_minute_that_it_is_alive() {
     let bench = Bench::start().await;
     pass(Duration::from_secs(600)).await;

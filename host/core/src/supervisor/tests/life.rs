@@ -75,7 +75,9 @@ async fn a_shutdown_stops_what_does_not_end_in_the_grace_and_keeps_its_outcome()
     add(&supervisor, "a", &["sleep", "1h"]).await;
     supervisor.run("a", false, None).await.expect("it starts");
     let before = supervisor.inner.clock.now();
-    supervisor.shutdown(sleep(Duration::from_millis(20))).await.expect("a clean end");
+    // It begins when it is waited for.
+    let grace_over = async { sleep(Duration::from_millis(20)).await };
+    supervisor.shutdown(grace_over).await.expect("a clean end");
     let run = store.host_runs.lock().expect("no panic").last().copied().expect("the host was up");
     let stopped = run.stopped.expect("it ended well");
     assert!(
