@@ -428,8 +428,10 @@ fn keep_chunk(conn: &Connection, logs: &mut TaskMap<Usage>, chunk: &LogChunk) ->
             usage
         }
     };
-    if usage.is_over(chunk.last_time) {
-        *usage = quota::trim(conn, chunk.task, chunk.last_time)?;
+    // Lines that a clock wrote which was ahead make no others old.
+    let newest = chunk.last_time.min(SystemClock.now());
+    if usage.is_over(newest) {
+        *usage = quota::trim(conn, chunk.task, newest)?;
     }
     Ok(())
 }

@@ -8,14 +8,15 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use taskhost_core::outcome::{Outcome, RunRecord, TaskId};
-use taskhost_core::ports::RunsQuery;
+use taskhost_core::ports::{Clock, RunsQuery, SystemClock};
 use taskhost_core::time::Time;
 
 use crate::encoding;
 use crate::faults::{Faults, Subject};
 use crate::ids::{MAX_KNOWN_TASKS, TaskMap};
 
-/// How long a record is kept after the newest due time that it stands for, counted back from the task's newest.
+/// How long a record is kept after the newest due time that it stands for, counted back from the task's newest, or from now if that is still
+/// to come.
 pub const MAX_RUN_AGE: Duration = Duration::from_secs(90 * 86_400);
 
 /// The most records that a task has of anything but success; the oldest go.
@@ -117,8 +118,9 @@ impl Usage {
         self.non_successes = self.non_successes.saturating_sub(u64::from(!success));
     }
 
+    /// What is still to come, of a clock that was ahead once, makes nothing old.
     fn is_old(&self, newest_due: Time) -> bool {
-        self.newest.since(newest_due) > MAX_RUN_AGE
+        self.newest.min(SystemClock.now()).since(newest_due) > MAX_RUN_AGE
     }
 
     fn is_over(&self) -> bool {
@@ -349,6 +351,16 @@ mod tests {
         assert_eq!(dues(&conn, Outcome::Success), [9, age, age + 9]);
         write(&conn, &mut runs, [record(age + 10, Outcome::Success)]);
         assert_eq!(dues(&conn, Outcome::Success), [age, age + 9, age + 10]);
+    }
+
+    #[test]
+    fn a_record_of_a_clock_that_was_far_ahead_makes_no_other_old() {
+        let (conn, mut runs) = memory();
+        let now = SystemClock.now().0;
+        let ahead = now + 2 * MAX_RUN_AGE.as_nanos() as i64;
+        write(&conn, &mut runs, [record(now - 2, Outcome::Success), record(ahead, Outcome::Success)]);
+        write(&conn, &mut runs, [record(now - 1, Outcome::Success)]);
+        assert_eq!(dues(&conn, Outcome::Success), [now - 2, now - 1, ahead]);
     }
 
     #[test]
