@@ -57,6 +57,10 @@ impl JobInner {
 
     /// The same on the engine that has no pool.
     pub(crate) async fn load_without_pool(&self) -> Result<Arc<Loaded>, PluginError> {
+        // Guests that wait may have the whole pool, and then the others must come back at once all the same.
+        if let Some(loaded) = self.plugins.residents.find(self.program.seat(SeatOf::Overflow), Instant::now()) {
+            return Ok(loaded);
+        }
         let (plugins, program) = (Arc::clone(&self.plugins), Arc::clone(&self.program));
         to_its_end(async move { plugins.overflow(&program).await }).await
     }
