@@ -18,7 +18,7 @@ fn what_is_no_plugin_is_refused_with_what_was_found_and_what_was_expected() {
     for (file, fragments) in [
         (text, &["the file is no WebAssembly", "text"][..]),
         (empty, &["the file is no WebAssembly", "empty"]),
-        (broken, &["the WebAssembly text does not parse"]),
+        (broken, &["the WebAssembly text does not parse", "\n       --> <anon>:"]),
         (half, &["cut off", "send the whole file again"]),
         (guest("truncated.wasm"), &["cut off"]),
         (guest("no-start.wat"), &["exports `memory`, `main`, and no `_start`", "build it as a program"]),

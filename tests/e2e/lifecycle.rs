@@ -199,6 +199,16 @@ fn due_times_that_passed_while_the_host_was_down_do_not_come_in_a_burst() {
 }
 
 #[test]
+fn a_host_with_an_empty_socket_listens_on_tcp_only() {
+    let env = TestEnv::new();
+    let mut serve = env.taskhost(&["serve", "--listen", "127.0.0.1:0", "--socket", ""]);
+    serve.arg("--data-dir").arg(env.data_dir());
+    let host = Host::start(&env, serve);
+    let listen = host.call("Host.Info", json!({}))["listen"].clone();
+    assert_eq!(listen, json!([host.tcp().to_string()]));
+}
+
+#[test]
 fn a_host_whose_log_nobody_reads_runs_its_tasks_and_stops() {
     let env = TestEnv::new();
     let (_unread, stderr) = std::io::pipe().expect("a pipe");

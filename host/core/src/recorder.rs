@@ -256,8 +256,8 @@ impl<C: Clock> Recorder<C> {
                     }
                     let tasks = self.waiting.take_these(&tasks);
                     // With the host's word, which makes it durable: what was answered then holds over a power cut.
-                    let (seen, claimed) = (self.clock.now(), self.claims.until());
-                    let host = HostRun { started: self.started, seen, stopped: None, claimed };
+                    let now = self.clock.now();
+                    let host = self.alive(now, self.claimed(now).unwrap_or(now));
                     let written = self.write(tasks, Vec::new(), LogChunks::default(), Some(host)).await;
                     self.tell(written);
                     done.send(()).ok();
@@ -321,14 +321,22 @@ impl<C: Clock> Recorder<C> {
     async fn claim_from(&mut self, now: Time) {
         self.beat = now;
         let ahead = now.saturating_add(CLAIM_AHEAD);
-        // What was claimed stays claimed when the clock is set back, unless it was wrong before.
-        let claimed = Some(self.claims.until()).filter(|until| *until <= now.saturating_add(CLOCK_SET_BACK));
-        let claimed = claimed.map_or(ahead, |until| until.max(ahead));
-        let host = Some(HostRun { started: self.started, seen: now, stopped: None, claimed });
+        let claimed = self.claimed(now).map_or(ahead, |until| until.max(ahead));
+        let host = Some(self.alive(now, claimed));
         if let Err(error) = self.record(HistoryBatch { host, ..HistoryBatch::default() }.into()).await {
             tracing::debug!(%error, "runs go on without a claim");
         }
         self.claims.extend(claimed);
+    }
+
+    /// What is claimed already. It stays so when the clock is set back, unless that was wrong before.
+    fn claimed(&self, now: Time) -> Option<Time> {
+        Some(self.claims.until()).filter(|until| *until <= now.saturating_add(CLOCK_SET_BACK))
+    }
+
+    /// The host's word that it is alive, and how far due times may have run.
+    fn alive(&self, now: Time, claimed: Time) -> HostRun {
+        HostRun { started: self.started, seen: now, stopped: None, claimed }
     }
 
     /// Has the store write something. While it takes too long, runs go on without a claim.

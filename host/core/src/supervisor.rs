@@ -20,7 +20,7 @@ mod view;
 mod why;
 mod wishes;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -93,6 +93,8 @@ struct Inner<E: Engine, C: Clock> {
     plugin_use: tokio::sync::RwLock<()>,
     /// What the store has, in step with it.
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
+    /// Those of tasks that could not be made ready when the host started, for whatever reason.
+    unready: Mutex<BTreeSet<Sha256>>,
     closing: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
     last_flush: Mutex<Option<oneshot::Sender<LastWord>>>,

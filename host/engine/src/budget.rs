@@ -21,8 +21,10 @@ const MAX_STOCK_PAGES: usize = 1024;
 /// All stocks together are at most this part of the budget.
 const STOCKED_PART: usize = 16;
 
-/// This part of the budget is reserved for attempts that begin small, and those are small that begin with at most such a part of it.
+/// A part of the budget, one in so many, is reserved for attempts that begin small.
 const RESERVED_PART: usize = 16;
+
+/// Those are small that begin with at most one part in so many of what is reserved.
 const SMALL_PART: usize = 4;
 
 /// The budget of a host.

@@ -81,20 +81,20 @@ impl GrantFlags {
         }
         for change in dirs {
             match change {
-                Change::To(dir) => put(&mut grants.dirs, told_from_here(dir)?, |dir| &dir.guest),
-                Change::Away(guest) => away.extend(take(&mut grants.dirs, guest, |dir| &dir.guest)),
+                Change::To(dir) => put(&mut grants.dirs, told_from_here(dir)?, |old, new| old.guest == new.guest),
+                Change::Away(guest) => away.extend(take(&mut grants.dirs, guest, |dir, guest| dir.guest == guest)),
             }
         }
-        let hosts = hosts.into_iter().map(|change| match change {
-            Change::To(host) => Change::To(as_hosts_tell_it(&host)),
-            Change::Away(host) => Change::Away(as_hosts_tell_it(&host)),
-        });
-        for (list, changes) in [(&mut grants.hosts, hosts.collect()), (&mut grants.secrets, secrets)] {
-            for change in changes {
-                match change {
-                    Change::To(name) => put(list, name, |name| name),
-                    Change::Away(name) => away.extend(take(list, name, |name| name)),
-                }
+        for change in hosts {
+            match change {
+                Change::To(host) => put(&mut grants.hosts, host, |old, new| are_one_host(old, new)),
+                Change::Away(host) => away.extend(take(&mut grants.hosts, host, |old, host| are_one_host(old, host))),
+            }
+        }
+        for change in secrets {
+            match change {
+                Change::To(name) => put(&mut grants.secrets, name, |old, new| old == new),
+                Change::Away(name) => away.extend(take(&mut grants.secrets, name, |old, name| old == name)),
             }
         }
         if let Some(kv) = kv {
@@ -123,8 +123,10 @@ impl<T: FromStr> FromStr for Change<T> {
     type Err = T::Err;
 
     fn from_str(text: &str) -> Result<Self, T::Err> {
-        // A folder's two names stand around `::`, and an IPv6 address in brackets may have that too.
-        let is_pair = text.contains('=') || text.contains("::") && !text.starts_with('[');
+        // A folder's two names stand around `::`, which an IPv6 address in brackets may have too.
+        let in_brackets = text.strip_prefix('[').and_then(|text| text.split_once(']'));
+        let is_address = in_brackets.is_some_and(|(address, _)| address.contains(':'));
+        let is_pair = text.contains('=') || text.contains("::") && !is_address;
         match text.strip_suffix('-') {
             Some(name) if !name.is_empty() && !is_pair => Ok(Self::Away(name.to_owned())),
             _ => text.parse().map(Self::To),
@@ -132,35 +134,38 @@ impl<T: FromStr> FromStr for Change<T> {
     }
 }
 
-/// A host and port in the spelling that the daemon tells: names in lower case, addresses as short as they can be. What was given as
-/// `EXAMPLE.com:443` or `[0:0::1]:080` is found again by it, to be taken away. What is no host and port stays: the daemon refuses it.
-fn as_hosts_tell_it(text: &str) -> String {
-    let Some((host, port)) = text.rsplit_once(':') else { return text.to_owned() };
-    let port = port.parse::<u16>().map_or_else(|_| port.to_owned(), |port| port.to_string());
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let (address, bits) = bare.split_once('/').map_or((bare, None), |(address, bits)| (address, bits.parse().ok()));
-    let host = match (address.parse::<IpAddr>().map(|address| address.to_canonical()), bits) {
-        (Ok(IpAddr::V4(address)), None | Some(32u8)) => address.to_string(),
-        (Ok(IpAddr::V4(address)), Some(bits)) => format!("{address}/{bits}"),
-        (Ok(IpAddr::V6(address)), None | Some(128)) => format!("[{address}]"),
-        (Ok(IpAddr::V6(address)), Some(bits)) => format!("[{address}/{bits}]"),
-        (Err(_), _) => host.to_ascii_lowercase(),
-    };
-    format!("{host}:{port}")
+/// Whether two texts name one host and port: the daemon tells names in lower case and addresses as short as they can be, and people may
+/// write `EXAMPLE.com:443` or `[0:0::1]:80`. What is none is for the daemon to refuse.
+fn are_one_host(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other) || address(one).is_some_and(|address_of_one| address(other) == Some(address_of_one))
 }
 
-/// Puts an item in the place of the one that has its name, or at the end.
-fn put<T>(list: &mut Vec<T>, item: T, name: impl Fn(&T) -> &String) {
-    match list.iter_mut().find(|old| name(old) == name(&item)) {
+/// An address or a net, with how many bits of it count, and its port.
+fn address(text: &str) -> Option<(IpAddr, u8, &str)> {
+    let (host, port) = text.rsplit_once(':')?;
+    let in_brackets = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let (address, bits) = in_brackets
+        .unwrap_or(host)
+        .split_once('/')
+        .map_or((in_brackets.unwrap_or(host), None), |(address, bits)| (address, Some(bits)));
+    let address =
+        address.parse::<IpAddr>().ok().filter(|address| address.is_ipv6() == in_brackets.is_some())?.to_canonical();
+    let bits = bits.map_or(Ok(if address.is_ipv6() { 128 } else { 32 }), str::parse).ok()?;
+    Some((address, bits, port))
+}
+
+/// Puts an item in the place of the one that is the same but for what is given with it, or at the end.
+fn put<T>(list: &mut Vec<T>, item: T, is_same: impl Fn(&T, &T) -> bool) {
+    match list.iter_mut().find(|old| is_same(old, &item)) {
         Some(old) => *old = item,
         None => list.push(item),
     }
 }
 
 /// Takes the items of a name away; answers with the name if there are none.
-fn take<T>(list: &mut Vec<T>, wanted: String, name: impl Fn(&T) -> &String) -> Option<String> {
+fn take<T>(list: &mut Vec<T>, wanted: String, has_name: impl Fn(&T, &str) -> bool) -> Option<String> {
     let before = list.len();
-    list.retain(|item| *name(item) != wanted);
+    list.retain(|item| !has_name(item, &wanted));
     (list.len() == before).then_some(wanted)
 }
 
@@ -273,7 +278,7 @@ mod tests {
     fn a_host_is_taken_away_in_any_spelling_of_it() {
         let hosts = json!({"hosts": ["example.com:443", "*.b.example:*", "[::1]:80", "10.0.0.0/8:53", "[fd00::/8]:1"]});
         for (words, left) in [
-            ("--allow-host EXAMPLE.COM:0443-", json!(["*.b.example:*", "[::1]:80", "10.0.0.0/8:53", "[fd00::/8]:1"])),
+            ("--allow-host EXAMPLE.COM:443-", json!(["*.b.example:*", "[::1]:80", "10.0.0.0/8:53", "[fd00::/8]:1"])),
             (
                 "--allow-host [0:0:0:0:0:0:0:1]:80-",
                 json!(["example.com:443", "*.b.example:*", "10.0.0.0/8:53", "[fd00::/8]:1"]),
@@ -288,11 +293,19 @@ mod tests {
             ),
             (
                 "--allow-host [FD00:0::/8]:1- --allow-host Example.com:443",
-                json!(["example.com:443", "*.b.example:*", "[::1]:80", "10.0.0.0/8:53"]),
+                json!(["Example.com:443", "*.b.example:*", "[::1]:80", "10.0.0.0/8:53"]),
             ),
         ] {
             assert_eq!(edited(words, hosts.clone())["hosts"], left, "{words}");
         }
+        // What is wrong is not made right on the way, nor taken for something else.
+        for wrong in ["10.0.0.0/x:53", "10.0.0.0/300:53", "[10.0.0.1]:80", "EXAMPLE.com"] {
+            let hosts = json!({"hosts": ["10.0.0.0:53", "[::1]:80", "10.0.0.1:80"]});
+            let told = edited(&format!("--allow-host {wrong}"), hosts.clone());
+            assert_eq!(told["hosts"].as_array().expect("hosts").last(), Some(&json!(wrong)));
+            assert_eq!(edited(&format!("--allow-host {wrong}-"), hosts.clone()), hosts);
+        }
+        assert_eq!(edited("--dir [x]::/y-", json!({}))["dirs"][0]["guest"], json!("/y-"), "a folder of an odd name");
     }
 
     #[test]

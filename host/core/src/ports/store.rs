@@ -306,7 +306,8 @@ pub struct HostRun {
     pub started: Time,
     /// When it last said that it was alive.
     pub seen: Time,
-    /// When it stopped in good order; `None` of one that crashed or is going on.
+    /// From when on it began nothing any more, of one that stopped in good order: it may have waited for its last runs after that. `None`
+    /// of one that crashed or is going on.
     pub stopped: Option<Time>,
     /// Due times of fast schedules up to here may have run.
     pub claimed: Time,

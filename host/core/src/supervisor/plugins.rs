@@ -1,6 +1,6 @@
 //! Plugins: admitted by the engine, kept by the store, deleted when no task uses them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -36,8 +36,10 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             self.inner.store.put_plugin(facts.clone(), added_at, wasm).await?;
             self.known().insert(sha256, StoredPlugin { facts, added_at, fault: None });
         }
-        // Nor need it be the plugin's fault that a task can't run: its compiler may have been killed when the host started.
-        self.revive(sha256).await?;
+        // Where it was not the plugin's fault, its compiler may have been killed: that need not be so again.
+        if self.unready().contains(&sha256) {
+            self.revive(sha256).await?;
+        }
         self.plugin(&sha256.to_string()).await
     }
 
@@ -156,8 +158,13 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         }
     }
 
-    /// Makes the tasks ready that could not run for want of this plugin.
+    pub(super) fn unready(&self) -> MutexGuard<'_, BTreeSet<Sha256>> {
+        self.inner.unready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the tasks ready that could not be when the host started.
     async fn revive(&self, plugin: Sha256) -> Result<(), TaskError> {
+        let mut all_are_ready = true;
         for worker in 0..self.inner.workers.len() {
             let idle = self.ask(worker, move |worker| {
                 let idle = worker.slots_after(None).filter(|slot| slot.plugin == plugin && slot.job.is_err());
@@ -166,9 +173,15 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             for definition in idle.await? {
                 match self.prepare(&definition.name, Arc::clone(&definition.spec)).await {
                     Ok((_, job)) => self.ask(worker, move |worker| worker.revive(&definition, job)).await?,
-                    Err(error) => tracing::warn!(task = %definition.name, %error, "the task still can't run"),
+                    Err(error) => {
+                        all_are_ready = false;
+                        tracing::warn!(task = %definition.name, %error, "the task still can't run");
+                    }
                 }
             }
+        }
+        if all_are_ready {
+            self.unready().remove(&plugin);
         }
         Ok(())
     }

@@ -85,6 +85,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 shards: (0..SHARDS).map(|_| Arc::default()).collect(),
                 plugin_use: tokio::sync::RwLock::default(),
                 plugins: Mutex::new(plugins),
+                unready: Mutex::default(),
                 closing: AtomicBool::new(false),
                 threads: Mutex::new(threads),
                 last_flush: Mutex::new(Some(last_flush)),
@@ -131,6 +132,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                     let name = &definition.name;
                     tracing::error!(task = %name, %error, "failed to make the task ready; its due times end as host_error");
                     let plugin = resolve(&*self.inner.engine, &definition.spec.plugin).unwrap_or(Sha256([0; 32]));
+                    self.unready().insert(plugin);
                     (plugin, Err(error.to_string().into()))
                 }
             };

@@ -127,7 +127,7 @@ pub(super) fn check_private(text: String) -> Result<HostPattern, String> {
         HostMatch::Net { .. } => Ok(pattern),
         HostMatch::Name(name) if name == "localhost" => Ok(pattern),
         _ => Err(format!(
-            "`{text}` is a name, and those here are addresses, nets and `localhost`: public hosts need not be listed"
+            "`{text}` is no address, no net and not `localhost`: others need not be listed, since they are reached only where they are public"
         )),
     }
 }

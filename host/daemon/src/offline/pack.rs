@@ -21,7 +21,7 @@ use tempfile::NamedTempFile;
 
 use super::inspect::look_at;
 use super::read_plugin;
-use crate::echo::printable;
+use crate::echo::{printable, printable_lines};
 
 pub(crate) const EXIT_CODES: &str = "Exit codes: 0 it is written; 5 the plugin or what it is to say of itself is refused, and nothing is \
     written; 1 a file can't be read or written.";
@@ -106,10 +106,7 @@ pub(crate) fn pack(args: &PackArgs) -> anyhow::Result<ExitCode> {
 fn refuse(problems: &[Problem]) -> ExitCode {
     for Problem { message, hint } in problems {
         // The lines are those of a TOML error.
-        message.lines().enumerate().for_each(|(at, line)| {
-            let begin = if at == 0 { "taskhost: " } else { "" };
-            eprintln!("{begin}{}", printable(line));
-        });
+        eprintln!("taskhost: {}", printable_lines(message));
         if let Some(hint) = hint {
             eprintln!("hint: {}", printable(hint));
         }

@@ -39,6 +39,15 @@ async fn a_trap_says_what_and_where() {
 }
 
 #[tokio::test]
+async fn a_function_is_told_by_the_name_that_it_has() {
+    let module = r#"(module (memory (export "memory") 1) (func $i unreachable) (func $_ZN1a1bE (call $i))
+        (func $_start (export "_start") (call $_ZN1a1bE)))"#;
+    let (report, _) = Host::new().run(&Task::of(module)).await;
+    let detail = report.detail.expect("a trap has a detail");
+    assert!(detail.ends_with("executed, in i < a::b < _start"), "no `int`, as C++ has it: {detail}");
+}
+
+#[tokio::test]
 async fn an_access_out_of_bounds_traps() {
     let (report, _) = Host::new().run(&Task::of(preview1("(drop (i32.load (i32.const -8)))"))).await;
     assert_eq!(report.outcome, Outcome::Trapped);
