@@ -83,8 +83,10 @@ async fn what_a_task_asks_for_waits_for_no_change_of_another_and_a_resume_comes_
         supervisor.add(name, failing(), false, false, BY).await.expect("added");
     }
     assert_ne!(shard_of("held"), shard_of("free"));
-    // A change of a task in the same shard goes on.
+    // A change of a task in the same shard goes on, and a resume waits for it, before the pause does.
     let change = Arc::clone(&supervisor.inner.shards[shard_of("held")]).lock_owned().await;
+    let resuming = supervisor.clone();
+    let resumed = tokio::spawn(async move { resuming.resume("held", BY).await });
     supervisor.run("held", true, None).await.expect("it runs");
     supervisor.run("free", true, None).await.expect("it runs");
     let task = async |name| supervisor.get(name).await.expect("it is there");
@@ -92,8 +94,7 @@ async fn what_a_task_asks_for_waits_for_no_change_of_another_and_a_resume_comes_
         sleep(Duration::from_millis(5)).await;
     }
 
-    let resuming = supervisor.clone();
-    let resumed = tokio::spawn(async move { resuming.resume("held", BY).await });
+    assert!(task("held").await.paused.is_some(), "the worker pauses it at once");
     drop(change);
     resumed.await.expect("no panic").expect("resumed");
     // Behind whoever waited for it.
