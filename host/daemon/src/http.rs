@@ -1,7 +1,7 @@
 //! HTTP/1.1 on the same addresses: JSON-RPC by POST and WebSocket, plugins by PUT, and whether the host is alive.
 //!
-//! Browsers are kept out before anything else is looked at (`origin`). POST is answered by the stream's dispatcher, so
-//! that both dialects, batches and errors are the same; WebSockets are jsonrpsee's. hyper is used without jsonrpsee's own
+//! Browsers are kept out before anything else is looked at (`origin`). POST and WebSockets are answered by the stream's
+//! dispatcher, so that both dialects, batches, ids and errors are the same. hyper is used without jsonrpsee's own
 //! `serve_with_graceful_shutdown`, which has no limit on the time that a request's head may take.
 
 mod origin;
@@ -12,13 +12,14 @@ mod websocket;
 use std::convert::Infallible;
 use std::io;
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::OnceLock;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::service::service_fn;
+use hyper::upgrade::{self, OnUpgrade};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jsonrpsee::server::{HttpResponse, http::is_json, ws::is_upgrade_request};
 use jsonrpsee::types::ErrorObjectOwned;
@@ -28,14 +29,13 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 pub use self::plugins::Uploads;
-use self::websocket::WebSockets;
 use crate::access::{Caller, Refusal};
-use crate::stream::{Dispatcher, MESSAGE_TIMEOUT, Served};
+use crate::stream::{self, Dispatcher, MESSAGE_TIMEOUT, Served, Session};
 
 /// What there is, for whoever asks for something else.
 const PATHS: &str = "\
 POST /                  JSON-RPC 2.0 and 1.0, with `Content-Type: application/json`
-GET  /                  JSON-RPC 2.0 over a WebSocket
+GET  /                  the same over a WebSocket
 PUT  /plugins/{sha256}  stores a plugin
 GET  /healthz           whether the host is alive
 ";
@@ -45,21 +45,14 @@ GET  /healthz           whether the host is alive
 pub(crate) struct Service<U> {
     served: Served,
     uploads: U,
-    websockets: Arc<WebSockets>,
 }
 
 impl<U: Uploads> Service<U> {
-    pub(crate) fn new(served: Served, uploads: U, max_connections: u32) -> Self {
-        let websockets = Arc::new(WebSockets::new(served.methods.clone(), max_connections));
-        Self { served, uploads, websockets }
+    pub(crate) fn new(served: Served, uploads: U) -> Self {
+        Self { served, uploads }
     }
 
-    /// Tells every WebSocket to finish; other connections are told by the `stop` that they are served with.
-    pub(crate) fn stop(&self) {
-        self.websockets.stop();
-    }
-
-    /// Serves one connection until its client or `stop` ends it. A connection that became a WebSocket lives on.
+    /// Serves one connection until its client or `stop` ends it, also where it becomes a WebSocket.
     pub(crate) async fn serve<S>(
         &self,
         socket: S,
@@ -70,10 +63,30 @@ impl<U: Uploads> Service<U> {
     where
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
+        let upgraded = OnceLock::new();
+        self.serve_requests(socket, connection, caller, stop, &upgraded).await?;
+        let Some(upgraded) = upgraded.into_inner() else { return Ok(()) };
+        let socket = upgraded.await.map_err(io::Error::other)?;
+        let session = Session::new(self.served.clone(), connection, caller);
+        websocket::serve(TokioIo::new(socket), session, stop).await
+    }
+
+    /// Serves HTTP, until the connection is over or nothing of HTTP follows on it: then it will be in `upgraded`.
+    async fn serve_requests<S>(
+        &self,
+        socket: S,
+        connection: u32,
+        caller: Caller,
+        stop: &CancellationToken,
+        upgraded: &OnceLock<OnUpgrade>,
+    ) -> io::Result<()>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
         let dispatcher = &Dispatcher::for_one_answer(self.served.clone(), connection, caller);
         let service = service_fn(move |request| async move {
             let response = match origin::check(request.headers()) {
-                Ok(()) => self.respond(request, dispatcher, connection, caller).await,
+                Ok(()) => self.respond(request, dispatcher, caller, upgraded).await,
                 Err(why) => response::text(StatusCode::FORBIDDEN, why.to_string()),
             };
             Ok::<_, Infallible>(response)
@@ -92,10 +105,10 @@ impl<U: Uploads> Service<U> {
 
     async fn respond(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         dispatcher: &Dispatcher,
-        connection: u32,
         caller: Caller,
+        upgraded: &OnceLock<OnUpgrade>,
     ) -> HttpResponse {
         let path = request.uri().path();
         if let Some(sha256) = path.strip_prefix("/plugins/") {
@@ -107,7 +120,14 @@ impl<U: Uploads> Service<U> {
             };
         }
         match (path, request.method()) {
-            ("/", _) if is_upgrade_request(&request) => self.websockets.upgrade(request, connection, caller).await,
+            ("/", _) if is_upgrade_request(&request) => {
+                let response = websocket::accept(&request);
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    // One connection is upgraded once.
+                    upgraded.get_or_init(|| upgrade::on(&mut request));
+                }
+                response
+            }
             ("/", &Method::POST) => call(request, dispatcher).await,
             ("/", _) => response::not_allowed("POST"),
             ("/healthz", &Method::GET | &Method::HEAD) => {
@@ -158,11 +178,7 @@ fn builder() -> hyper::server::conn::http1::Builder {
 }
 
 async fn read_message(mut body: Incoming) -> Result<Bytes, (StatusCode, ErrorObjectOwned)> {
-    let too_large = || {
-        let message = format!("a message may have at most {MAX_MESSAGE_BYTES} bytes");
-        let hint = "send large plugins with `PUT /plugins/{sha256}` or in pieces with `Plugin.Put`".to_owned();
-        (StatusCode::PAYLOAD_TOO_LARGE, ErrorCode::TooLarge.to_error(message, Some(hint)))
-    };
+    let too_large = || (StatusCode::PAYLOAD_TOO_LARGE, stream::too_large());
     if body.size_hint().lower() > MAX_MESSAGE_BYTES as u64 {
         response::discard(body);
         return Err(too_large());

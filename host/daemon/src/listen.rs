@@ -139,7 +139,6 @@ impl Listeners {
         shutdown.await;
 
         gate.stop.cancel();
-        gate.http.stop();
         while let Some(ended) = loops.join_next().await {
             if let Err(error) = ended {
                 tracing::error!(%error, "an accept loop did not end well");
@@ -180,7 +179,7 @@ impl<U: Uploads> Gate<U> {
     fn new(served: Served, uploads: U, policy: AccessPolicy, max_connections: u32) -> Self {
         Self {
             policy,
-            http: http::Service::new(served.clone(), uploads, max_connections),
+            http: http::Service::new(served.clone(), uploads),
             served,
             connections: Arc::new(Semaphore::new(max_connections as usize)),
             max_connections,

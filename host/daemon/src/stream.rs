@@ -9,50 +9,34 @@ mod dispatch;
 pub(crate) mod frame;
 mod gets;
 mod message;
+mod session;
 
 use std::future::pending;
 use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::BytesMut;
-use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream, FuturesUnordered, SelectAll};
-use futures_util::{Stream, StreamExt};
 use jsonrpsee::types::ErrorObjectOwned;
-use serde_json::value::RawValue;
 use taskhost_api::{ErrorCode, MAX_MESSAGE_BYTES};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::answer::parse as result_in;
-use self::dispatch::{Answered, Events};
-pub(crate) use self::dispatch::{Dispatcher, MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, without_id};
+pub(crate) use self::dispatch::{Dispatcher, without_id};
 use self::frame::{FrameError, Framer};
 use self::gets::Gets;
 pub(crate) use self::gets::{Part, Served, Tasks};
+pub(crate) use self::session::{Reading, Session};
 use crate::access::{Caller, Refusal};
 
-/// How many messages of one connection may be going on at once.
-const MAX_MESSAGES_IN_FLIGHT: usize = 64;
-
-/// How many bytes those may have together, unless one alone has more.
-const MAX_IN_FLIGHT_BYTES: usize = 2 * MAX_MESSAGE_BYTES;
-
 /// How many bytes of answers may wait for the client before nothing more is done for it.
-const MAX_WAITING_BYTES: usize = 256 * 1024;
+pub(crate) const MAX_WAITING_BYTES: usize = 256 * 1024;
 
 /// How much room for them is kept while none wait.
 const KEPT_WAITING_BYTES: usize = 64 * 1024;
 
 /// How long a message may take from its first byte to its last. Between messages a connection may be silent for ever.
 pub(crate) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long subscriptions are given to send what they have, and end, when the host stops.
-const SUBSCRIPTION_END_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long what a client still sends is thrown away after its connection was given up, so that it can read why: closing
 /// with bytes unread would take the answer away from it.
@@ -67,41 +51,51 @@ pub(crate) async fn serve<S: AsyncRead + AsyncWrite>(
     caller: Caller,
     stop: &CancellationToken,
 ) -> io::Result<()> {
-    let dispatcher = Arc::new(Dispatcher::for_connection(served, connection, caller));
     let (mut reader, mut writer) = tokio::io::split(socket);
-    let mut session = Session::new(dispatcher);
+    let mut connection = Connection::new(Session::new(served, connection, caller));
 
-    while !session.is_over() {
-        let (may_read, may_work) = (session.may_read(), session.may_work());
-        let message_deadline = session.message_deadline();
-        let subscriptions_deadline = session.subscriptions_deadline;
+    while !connection.session.is_over() {
+        let (may_read, may_work) = (connection.may_read(), connection.may_work());
+        let message_deadline = connection.message_deadline();
+        let subscriptions_deadline = connection.session.subscriptions_deadline();
         tokio::select! {
             // In this order, so that all answers that are ready share one write. Nothing is held up by it: so many messages may be
             // going on, a subscription has one event ready at a time, and what is written has an end.
             biased;
-            Some(step) = session.work.next(), if may_work => session.take(step),
-            written = writer.write_buf(&mut session.waiting), if !session.waiting.is_empty() => {
+            Some(step) = connection.session.next(), if may_work => {
+                let was_full = !connection.session.may_begin();
+                if let Some(text) = connection.session.take(step) {
+                    connection.send(&text);
+                }
+                if was_full {
+                    // What had come already was not looked at.
+                    connection.received();
+                }
+            }
+            written = writer.write_buf(&mut connection.waiting), if !connection.waiting.is_empty() => {
                 if written? == 0 {
                     return Err(io::ErrorKind::WriteZero.into());
                 }
-                if session.waiting.is_empty() && session.waiting.capacity() > KEPT_WAITING_BYTES {
+                if connection.waiting.is_empty() && connection.waiting.capacity() > KEPT_WAITING_BYTES {
                     // A large answer's room is not kept for the small ones that follow.
-                    session.waiting = BytesMut::new();
+                    connection.waiting = BytesMut::new();
                 }
             }
-            () = stop.cancelled(), if session.reading == Reading::Open => session.finish(Reading::Stopped),
-            read = reader.read_buf(session.framer.buffer()), if may_read => match read? {
-                0 => session.finish(Reading::Ended),
-                _ => session.received(),
+            () = stop.cancelled(), if connection.session.reading() == Reading::Open => {
+                connection.session.finish(Reading::Stopped);
+            }
+            read = reader.read_buf(connection.framer.buffer()), if may_read => match read? {
+                0 => connection.ended(),
+                _ => connection.received(),
             },
-            () = at(message_deadline) => session.give_up(too_slow()),
-            () = at(subscriptions_deadline) => session.subscriptions_deadline = None,
+            () = at(message_deadline) => connection.give_up(too_slow()),
+            () = at(subscriptions_deadline) => connection.session.forget_subscriptions(),
         }
     }
 
-    writer.write_all_buf(&mut session.waiting).await?;
+    writer.write_all_buf(&mut connection.waiting).await?;
     writer.shutdown().await?;
-    if session.reading == Reading::GivenUp {
+    if connection.session.reading() == Reading::GivenUp {
         linger(&mut reader).await;
     }
     Ok(())
@@ -130,62 +124,19 @@ pub(crate) async fn refuse<S: AsyncRead + AsyncWrite>(socket: S, refusal: Refusa
     Ok(())
 }
 
-/// What one connection has going on.
-struct Session {
-    dispatcher: Arc<Dispatcher>,
+/// A session whose messages stand one behind the other in a stream of bytes.
+struct Connection {
+    session: Session,
     framer: Framer,
-    reading: Reading,
     /// When the message that is being read began.
     reading_since: Instant,
-    work: Work,
-    /// How many messages are in the work, and how many bytes they have together.
-    messages: usize,
-    message_bytes: usize,
     /// What is to be written.
     waiting: BytesMut,
-    /// Until when subscriptions are waited for, to end by themselves; set when the host stops, and `None` after it.
-    subscriptions_deadline: Option<Instant>,
 }
 
-/// Whether more is read from a client.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reading {
-    Open,
-    /// The client has said all that it had to say.
-    Ended,
-    /// The host stops.
-    Stopped,
-    /// The client broke a rule and was told.
-    GivenUp,
-}
-
-impl Session {
-    fn new(dispatcher: Arc<Dispatcher>) -> Self {
-        Self {
-            dispatcher,
-            framer: Framer::new(),
-            reading: Reading::Open,
-            reading_since: Instant::now(),
-            work: Work::default(),
-            messages: 0,
-            message_bytes: 0,
-            waiting: BytesMut::new(),
-            subscriptions_deadline: None,
-        }
-    }
-
-    /// Whether all is done that will be done; what waits is still to be written.
-    fn is_over(&self) -> bool {
-        match self.reading {
-            Reading::Open => false,
-            // Subscriptions have something to say yet: that the host stops. Calls have all the time that the listeners
-            // give this connection.
-            Reading::Stopped => {
-                self.work.is_empty() || (self.work.messages.is_empty() && self.subscriptions_deadline.is_none())
-            }
-            // A connection that its client closed has nobody to hear of events.
-            Reading::Ended | Reading::GivenUp => self.work.messages.is_empty(),
-        }
+impl Connection {
+    fn new(session: Session) -> Self {
+        Self { session, framer: Framer::new(), reading_since: Instant::now(), waiting: BytesMut::new() }
     }
 
     fn has_room(&self) -> bool {
@@ -193,15 +144,11 @@ impl Session {
     }
 
     fn may_work(&self) -> bool {
-        !self.work.is_empty() && self.has_room()
+        self.session.has_work() && self.has_room()
     }
 
     fn may_read(&self) -> bool {
-        self.reading == Reading::Open && self.has_room() && self.may_begin()
-    }
-
-    fn may_begin(&self) -> bool {
-        self.messages < MAX_MESSAGES_IN_FLIGHT && self.message_bytes < MAX_IN_FLIGHT_BYTES
+        self.has_room() && self.session.may_begin()
     }
 
     /// When the message that is being read is given up. While it is not the client that is waited for, its time stands
@@ -218,18 +165,10 @@ impl Session {
     fn received(&mut self) {
         let mut is_new = !self.framer.is_within_value();
         let mut gets = Gets::default();
-        while self.reading == Reading::Open && self.may_begin() {
+        while self.session.may_begin() {
             match self.framer.next() {
-                Ok(Some(message)) => match self.dispatcher.dispatch(&message, &mut gets) {
-                    Ok(answered) => {
-                        if let Some(answered) = answered {
-                            self.begin_gets(&mut gets);
-                            self.work.messages.push(answered);
-                        }
-                        self.messages += 1;
-                        self.message_bytes += message.len();
-                        is_new = true;
-                    }
+                Ok(Some(message)) => match self.session.begin_beside(&message, &mut gets) {
+                    Ok(()) => is_new = true,
                     // Nothing after it may be begun, whether or not it has come already.
                     Err(error) => self.give_up(error),
                 },
@@ -237,42 +176,11 @@ impl Session {
                 Err(error) => self.give_up(unreadable(error)),
             }
         }
-        self.begin_gets(&mut gets);
+        self.session.begin_gets(&mut gets);
         if is_new {
             self.reading_since = Instant::now();
         }
         self.framer.make_room();
-    }
-
-    /// Begins the calls that came together, before what came after them.
-    fn begin_gets(&mut self, gets: &mut Gets) {
-        self.work.messages.extend(self.dispatcher.get(std::mem::take(gets)));
-    }
-
-    fn take(&mut self, step: Step) {
-        match step {
-            Step::Event(event) => self.send(event.get()),
-            Step::Answered(Answered { answer, events, messages, message_bytes }) => {
-                if let Some(answer) = answer {
-                    self.send(&answer);
-                }
-                if let Some(events) = events {
-                    self.work.events.push(stream::unfold(events, next_event).boxed());
-                }
-                self.done(messages, message_bytes);
-            }
-        }
-    }
-
-    /// So many messages, which are not in the work any more, are done with.
-    fn done(&mut self, messages: usize, message_bytes: usize) {
-        let was_full = !self.may_begin();
-        self.messages -= messages;
-        self.message_bytes -= message_bytes;
-        if was_full {
-            // What had come already was not looked at.
-            self.received();
-        }
     }
 
     fn send(&mut self, message: &str) {
@@ -283,86 +191,45 @@ impl Session {
     /// Says why, reads nothing more, and finishes what is going on.
     fn give_up(&mut self, error: ErrorObjectOwned) {
         self.send(&without_id(error));
-        self.finish(Reading::GivenUp);
+        self.session.finish(Reading::GivenUp);
     }
 
-    fn finish(&mut self, reading: Reading) {
-        match reading {
-            Reading::Ended if self.framer.is_within_value() => {
-                let error = ErrorCode::ParseError.to_error("parse error: the connection ended within a message", None);
-                self.send(&without_id(error));
-            }
-            Reading::Stopped => self.subscriptions_deadline = Some(Instant::now() + SUBSCRIPTION_END_TIMEOUT),
-            _ => {}
+    /// The client has said all that it had to say.
+    fn ended(&mut self) {
+        if self.framer.is_within_value() {
+            let error = ErrorCode::ParseError.to_error("parse error: the connection ended within a message", None);
+            self.send(&without_id(error));
         }
-        self.reading = reading;
+        self.session.finish(Reading::Ended);
     }
 }
 
-/// What is going on on a connection.
-#[derive(Default)]
-struct Work {
-    /// Messages that are not answered yet.
-    messages: FuturesUnordered<BoxFuture<'static, Answered>>,
-    /// Of every subscription.
-    events: SelectAll<BoxStream<'static, Box<RawValue>>>,
-}
-
-/// Something that has come of a message.
-enum Step {
-    /// Messages are done with.
-    Answered(Answered),
-    /// From a subscription.
-    Event(Box<RawValue>),
-}
-
-impl Work {
-    fn is_empty(&self) -> bool {
-        self.messages.is_empty() && self.events.is_empty()
-    }
-}
-
-impl Stream for Work {
-    type Item = Step;
-
-    /// Answers go first: there are never more of them than may be on the way, while events may have no end.
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Step>> {
-        if let Poll::Ready(Some(answered)) = self.messages.poll_next_unpin(cx) {
-            return Poll::Ready(Some(Step::Answered(answered)));
-        }
-        if let Poll::Ready(Some(event)) = self.events.poll_next_unpin(cx) {
-            return Poll::Ready(Some(Step::Event(event)));
-        }
-        if self.is_empty() { Poll::Ready(None) } else { Poll::Pending }
-    }
-}
-
-async fn next_event(mut events: Events) -> Option<(Box<RawValue>, Events)> {
-    Some((events.recv().await?, events))
-}
-
-async fn at(deadline: Option<Instant>) {
+/// At that time, or never.
+pub(crate) async fn at(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => sleep_until(deadline).await,
         None => pending().await,
     }
 }
 
-async fn linger<R: AsyncRead + Unpin>(reader: &mut R) {
+/// Throws away what a client that was given up still sends.
+pub(crate) async fn linger<R: AsyncRead + Unpin>(reader: &mut R) {
     let mut nowhere = tokio::io::sink();
     // How the client ends, or whether it does in time, changes nothing any more.
     drop(timeout(LINGER_TIMEOUT, tokio::io::copy(reader, &mut nowhere)).await);
 }
 
 fn unreadable(error: FrameError) -> ErrorObjectOwned {
-    let (code, hint) = match error {
-        FrameError::TooLarge => (
-            ErrorCode::TooLarge,
-            Some("send large plugins with `PUT /plugins/{sha256}` or in pieces with `Plugin.Put`"),
-        ),
-        FrameError::TooDeep | FrameError::Garbage(_) => (ErrorCode::ParseError, None),
-    };
-    code.to_error(error.to_string(), hint.map(str::to_owned))
+    match error {
+        FrameError::TooLarge => too_large(),
+        FrameError::TooDeep | FrameError::Garbage(_) => ErrorCode::ParseError.to_error(error.to_string(), None),
+    }
+}
+
+/// A message has more than [`MAX_MESSAGE_BYTES`].
+pub(crate) fn too_large() -> ErrorObjectOwned {
+    let hint = "send large plugins with `PUT /plugins/{sha256}` or in pieces with `Plugin.Put`".to_owned();
+    ErrorCode::TooLarge.to_error(format!("a message may have at most {MAX_MESSAGE_BYTES} bytes"), Some(hint))
 }
 
 fn too_slow() -> ErrorObjectOwned {

@@ -1,5 +1,5 @@
 use std::future::pending;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
@@ -51,7 +51,7 @@ impl Uploads for Sink {
 fn connect() -> (DuplexStream, Sink) {
     let (_, methods) = Toy::methods();
     let sink = Sink::default();
-    let service = Service::new(methods.into(), sink.clone(), 10);
+    let service = Service::new(methods.into(), sink.clone());
     let (ours, theirs) = duplex(64 * 1024);
     tokio::spawn(async move { service.serve(theirs, 1, CALLER, &CancellationToken::new()).await });
     (ours, sink)

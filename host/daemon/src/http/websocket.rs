@@ -1,284 +1,266 @@
-//! JSON-RPC over WebSockets: jsonrpsee's own, with what it leaves open closed by a layer around every call.
+//! JSON-RPC over WebSockets: a message of the socket is a message of JSON-RPC, and everything else as over the stream.
 //!
-//! The layer gives calls the same parameters and errors as everywhere else, carries notifications out (jsonrpsee drops them),
-//! and bounds what one connection has going on (jsonrpsee begins every message that it reads). A call goes on until its
-//! answer is in the queue of what is sent, so that answers do not pile up for a client that reads none. What never becomes a
-//! call (no JSON, a message or a batch past the limits) jsonrpsee answers itself, with numbers of its own.
+//! The protocol is tungstenite's. jsonrpsee's own WebSockets answer no call whose id is negative, a fraction or used twice,
+//! give errors without `data`, and bound what a connection has going on by refusing, not by reading no more.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Request as HttpRequest;
+use futures_util::{Sink, SinkExt, StreamExt};
+use http::{Request, StatusCode};
 use hyper::body::Incoming;
-use jsonrpsee::core::middleware::{Batch, BatchEntry, Notification, RpcServiceBuilder, RpcServiceT};
-use jsonrpsee::server::middleware::rpc::RpcService;
-use jsonrpsee::server::{
-    BatchRequestConfig, BatchResponseBuilder, HttpResponse, MethodCallback, MethodResponse, Methods, PingConfig,
-    ResponsePayload, Server, ServerConfig, ServerHandle, StopHandle, TowerServiceBuilder, stop_channel,
-};
-use jsonrpsee::types::{ErrorObject, ErrorObjectOwned, Id, Request};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-use taskhost_api::{ErrorCode, MAX_BATCH_CALLS, MAX_MESSAGE_BYTES};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tower::Service;
-use tower::layer::util::{Identity, Stack};
+use jsonrpsee::server::{HttpBody, HttpResponse};
+use taskhost_api::MAX_MESSAGE_BYTES;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_util::sync::CancellationToken;
 
 use super::response;
-use crate::access::Caller;
-use crate::normalise;
-use crate::stream::{MAX_ANSWER_BYTES, MAX_SUBSCRIPTIONS, result_in};
-
-/// How many messages wait for a client that does not read.
-const QUEUE_MESSAGES: u32 = 4;
+use crate::stream::{self, MAX_WAITING_BYTES, Reading, Session};
 
 /// How often a client is asked whether it is still there.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
 
-/// After how long without an answer it is not.
-const PONG_TIMEOUT: Duration = Duration::from_secs(90);
+/// After how long without a message or an answer to that it is not.
+const SILENCE_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// How many bytes of parameters one connection may have going on.
-const MAX_IN_FLIGHT_BYTES: usize = 16 * MAX_MESSAGE_BYTES;
+/// How long a client has to close its side when the host has closed its own.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How many calls and batches one connection may have going on.
-const MAX_IN_FLIGHT: usize = 64;
+/// What is allocated for every connection, to read into.
+const READ_BUFFER_BYTES: usize = 8 * 1024;
 
-/// What each of them counts at least.
-const MIN_CALL_BYTES: usize = MAX_IN_FLIGHT_BYTES / MAX_IN_FLIGHT;
-
-/// Turns connections into WebSockets.
-pub(super) struct WebSockets {
-    methods: Methods,
-    builder: TowerServiceBuilder<Stack<Layer, Identity>, Identity>,
-    stopped: StopHandle,
-    stop: ServerHandle,
+/// The answer to a request for a WebSocket.
+pub(super) fn accept(request: &Request<Incoming>) -> HttpResponse {
+    create_response_with_body(request, HttpBody::default)
+        .unwrap_or_else(|error| response::text(StatusCode::BAD_REQUEST, format!("no WebSocket: {error}\n")))
 }
 
-impl WebSockets {
-    pub(super) fn new(methods: Methods, max_connections: u32) -> Self {
-        let ping = PingConfig::new().ping_interval(PING_INTERVAL).inactive_limit(PONG_TIMEOUT);
-        let config = ServerConfig::builder()
-            .ws_only()
-            .max_connections(max_connections)
-            .max_request_body_size(MAX_MESSAGE_BYTES as u32)
-            .max_response_body_size(MAX_ANSWER_BYTES as u32)
-            .max_subscriptions_per_connection(MAX_SUBSCRIPTIONS)
-            .set_batch_request_config(BatchRequestConfig::Limit(MAX_BATCH_CALLS as u32))
-            .set_message_buffer_capacity(QUEUE_MESSAGES)
-            .enable_ws_ping(ping)
-            .build();
-        let layer = Layer { methods: methods.clone() };
-        let builder = Server::builder()
-            .set_config(config)
-            .set_rpc_middleware(RpcServiceBuilder::new().layer(layer))
-            .to_service_builder();
-        let (stopped, stop) = stop_channel();
-        Self { methods, builder, stopped, stop }
-    }
-
-    pub(super) fn stop(&self) {
-        if self.stop.stop().is_err() {
-            tracing::debug!("there is no WebSocket to stop");
-        }
-    }
-
-    /// Answers the upgrade; the connection goes on in a task of jsonrpsee's.
-    pub(super) async fn upgrade(
-        &self,
-        mut request: HttpRequest<Incoming>,
-        connection: u32,
-        caller: Caller,
-    ) -> HttpResponse {
-        // jsonrpsee hands the extensions of the request to every call.
-        request.extensions_mut().insert(caller);
-        let builder = self.builder.clone().connection_id(connection);
-        let mut service = builder.build(self.methods.clone(), self.stopped.clone());
-        match service.call(request).await {
-            Ok(response) => response,
-            Err(error) => {
-                tracing::warn!(%error, "a WebSocket could not be set up");
-                response::failed(&ErrorCode::Internal.to_error("the WebSocket could not be set up", None))
+/// Serves one connection that was upgraded, until its client closes it, breaks the rules, or `stop` is called; then what is
+/// going on is finished and answered.
+pub(super) async fn serve<S>(socket: S, session: Session, stop: &CancellationToken) -> io::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let socket = WebSocketStream::from_raw_socket(socket, Role::Server, Some(config)).await;
+    let mut connection = Connection::new(socket, session);
+    let mut pings = pings();
+    while !connection.session.is_over() {
+        let (may_read, may_work) = (connection.may_read(), connection.may_work());
+        let subscriptions_deadline = connection.session.subscriptions_deadline();
+        tokio::select! {
+            // As over the stream: all answers that are ready share one write.
+            biased;
+            Some(step) = connection.session.next(), if may_work => {
+                if let Some(text) = connection.session.take(step) {
+                    connection.send(Message::text(text)).map_err(broken)?;
+                }
             }
+            moved = connection.wire.moved(may_read) => match moved {
+                Moved::Sent => {}
+                Moved::Received(message) => connection.received(message)?,
+                Moved::Failed(error) => connection.failed(error)?,
+                Moved::Ended => connection.session.finish(Reading::Ended),
+            },
+            () = stop.cancelled(), if connection.session.reading() == Reading::Open => {
+                connection.session.finish(Reading::Stopped);
+            }
+            _ = pings.tick() => connection.ping(may_read)?,
+            () = stream::at(subscriptions_deadline) => connection.session.forget_subscriptions(),
         }
     }
+    connection.close().await
 }
 
-/// Puts [`Calls`] around a connection's calls.
-#[derive(Clone)]
-pub(super) struct Layer {
-    methods: Methods,
+fn pings() -> Interval {
+    let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
+    pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    pings
 }
 
-impl tower::Layer<RpcService> for Layer {
-    type Service = Calls;
-
-    fn layer(&self, service: RpcService) -> Calls {
-        let in_flight = Arc::new(Semaphore::new(MAX_IN_FLIGHT_BYTES));
-        Calls { service, methods: self.methods.clone(), in_flight }
-    }
+/// A session whose messages are those of a WebSocket.
+struct Connection<S> {
+    session: Session,
+    wire: Wire<S>,
+    /// When the client was last heard of, or not listened to.
+    heard: Instant,
+    /// What the client is told of the rule that it broke.
+    broken_rule: Option<CloseFrame>,
 }
 
-/// The calls of one connection.
-#[derive(Clone)]
-pub(super) struct Calls {
-    service: RpcService,
-    methods: Methods,
-    /// A permit for each byte of parameters.
-    in_flight: Arc<Semaphore>,
-}
-
-impl RpcServiceT for Calls {
-    type MethodResponse = MethodResponse;
-    type NotificationResponse = MethodResponse;
-    type BatchResponse = MethodResponse;
-
-    fn call<'a>(&self, request: Request<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let calls = self.clone();
-        async move { calls.one(request).await }
+impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
+    fn new(socket: WebSocketStream<S>, session: Session) -> Self {
+        let wire = Wire { socket, waiting_bytes: 0, must_flush: false };
+        Self { session, wire, heard: Instant::now(), broken_rule: None }
     }
 
-    fn batch<'a>(&self, batch: Batch<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let calls = self.clone();
-        async move { calls.each(batch).await }
+    fn may_work(&self) -> bool {
+        self.session.has_work() && self.wire.has_room()
     }
 
-    fn notification<'a>(&self, notification: Notification<'a>) -> impl Future<Output = MethodResponse> + Send + 'a {
-        let calls = self.clone();
-        async move { calls.unanswered(notification).await }
+    fn may_read(&self) -> bool {
+        self.session.may_begin() && self.wire.has_room()
     }
-}
 
-impl Calls {
-    /// A call by itself.
-    async fn one(&self, request: Request<'_>) -> MethodResponse {
-        let id = request.id.clone().into_owned();
-        let place = match self.place(bytes_of(request.params.as_deref())) {
-            Ok(place) => place,
-            Err(busy) => return MethodResponse::error(id, busy),
+    fn send(&mut self, message: Message) -> Result<(), Error> {
+        // Nobody waits for the answers to a connection that its client closed.
+        if self.session.reading() == Reading::Ended { Ok(()) } else { self.wire.send(message) }
+    }
+
+    fn received(&mut self, message: Message) -> io::Result<()> {
+        self.heard = Instant::now();
+        match message {
+            Message::Text(text) => self.begin(text.as_bytes()),
+            Message::Binary(bytes) => self.begin(&bytes),
+            // The answer to it waits to be sent.
+            Message::Ping(_) => {
+                self.wire.must_flush = true;
+                Ok(())
+            }
+            Message::Close(_) => {
+                self.wire.must_flush = true;
+                self.session.finish(Reading::Ended);
+                Ok(())
+            }
+            Message::Pong(_) | Message::Frame(_) => Ok(()),
+        }
+    }
+
+    /// Where a message ends is known whatever is in it: one that is no JSON takes nothing from those that follow.
+    fn begin(&mut self, message: &[u8]) -> io::Result<()> {
+        match self.session.begin(message) {
+            Ok(()) => Ok(()),
+            Err(error) => self.send(Message::text(stream::without_id(error))).map_err(broken),
+        }
+    }
+
+    /// A message can't be read. The client is told why where that is its own doing.
+    fn failed(&mut self, error: Error) -> io::Result<()> {
+        let code = match &error {
+            Error::Capacity(_) => {
+                self.send(Message::text(stream::without_id(stream::too_large()))).map_err(broken)?;
+                CloseCode::Size
+            }
+            Error::Utf8(_) => CloseCode::Invalid,
+            Error::Protocol(_) => CloseCode::Protocol,
+            _ => return Err(broken(error)),
         };
-        let response = self.call_method(request).await;
-        // What a subscription answers has been sent already, and errors are small.
-        if !response.is_method_call() || response.is_error() {
-            return response;
-        }
-        let Ok(result) = result_in(response.as_json()) else { return response };
-        let (answer, sent) = ResponsePayload::success(result).notify_on_completion();
-        tokio::spawn(async move {
-            // Whether it was sent, or its connection closed before.
-            sent.await.ok();
-            drop(place);
-        });
-        MethodResponse::response(id, answer, MAX_ANSWER_BYTES)
+        self.broken_rule = Some(CloseFrame { code, reason: error.to_string().into() });
+        self.session.finish(Reading::GivenUp);
+        Ok(())
     }
 
-    /// The right to have so many bytes of parameters going on, until it is dropped.
-    fn place(&self, bytes: usize) -> Result<OwnedSemaphorePermit, ErrorObjectOwned> {
-        let bytes = u32::try_from(bytes.clamp(MIN_CALL_BYTES, MAX_IN_FLIGHT_BYTES)).unwrap_or(u32::MAX);
-        Arc::clone(&self.in_flight).try_acquire_many_owned(bytes).map_err(|_| {
-            let hint = Some("wait for answers before sending more".to_owned());
-            ErrorCode::Busy.to_error("too many calls are going on", hint)
+    /// Asks the client whether it is there, unless it has not been for too long.
+    fn ping(&mut self, may_read: bool) -> io::Result<()> {
+        if !may_read {
+            // It is not the client that is waited for. One that does not read is given up by its socket.
+            self.heard = Instant::now();
+            return Ok(());
+        }
+        if self.heard.elapsed() >= SILENCE_TIMEOUT {
+            return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not answer pings"));
+        }
+        self.send(Message::Ping(Default::default())).map_err(broken)
+    }
+
+    /// Sends what waits, says why the connection ends, and hears the client out.
+    async fn close(mut self) -> io::Result<()> {
+        let reading = self.session.reading();
+        let frame = match (reading, self.broken_rule) {
+            (Reading::Ended, _) => None,
+            (_, Some(frame)) => Some(frame),
+            (_, None) => Some(CloseFrame { code: CloseCode::Away, reason: "the host stops".into() }),
+        };
+        let socket = &mut self.wire.socket;
+        match frame {
+            Some(frame) => socket.close(Some(frame)).await.map_err(broken)?,
+            None => socket.flush().await.map_err(broken)?,
+        }
+        // How the client ends, or whether it does in time, changes nothing any more.
+        drop(timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = socket.next().await {} }).await);
+        if reading == Reading::GivenUp {
+            stream::linger(socket.get_mut()).await;
+        }
+        Ok(())
+    }
+}
+
+/// A WebSocket, and how much of what was given to it is not sent.
+struct Wire<S> {
+    socket: WebSocketStream<S>,
+    /// 0 when all is.
+    waiting_bytes: usize,
+    /// Something waits that is not ours: the answer to a ping.
+    must_flush: bool,
+}
+
+/// What a WebSocket did.
+enum Moved {
+    /// Everything that waited.
+    Sent,
+    Received(Message),
+    Failed(Error),
+    Ended,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
+    fn has_room(&self) -> bool {
+        self.waiting_bytes < MAX_WAITING_BYTES
+    }
+
+    /// Puts a message behind those that wait.
+    fn send(&mut self, message: Message) -> Result<(), Error> {
+        self.waiting_bytes += message.len();
+        self.must_flush = true;
+        // The socket takes any number of messages: how many is up to `has_room`.
+        Pin::new(&mut self.socket).start_send(message)
+    }
+
+    /// Sends what waits, and receives a message if it may.
+    async fn moved(&mut self, may_read: bool) -> Moved {
+        poll_fn(|cx| self.poll_moved(cx, may_read)).await
+    }
+
+    fn poll_moved(&mut self, cx: &mut Context<'_>, may_read: bool) -> Poll<Moved> {
+        if self.must_flush
+            && let Poll::Ready(flushed) = Pin::new(&mut self.socket).poll_flush(cx)
+        {
+            (self.waiting_bytes, self.must_flush) = (0, false);
+            return Poll::Ready(flushed.map_or_else(Moved::Failed, |()| Moved::Sent));
+        }
+        if !may_read {
+            return Poll::Pending;
+        }
+        self.socket.poll_next_unpin(cx).map(|received| match received {
+            Some(Ok(message)) => Moved::Received(message),
+            // It is gone without a word, as a page is that was closed.
+            Some(Err(Error::Protocol(
+                tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
+            ))) => Moved::Ended,
+            Some(Err(error)) => Moved::Failed(error),
+            None => Moved::Ended,
         })
     }
+}
 
-    async fn call_method(&self, mut request: Request<'_>) -> MethodResponse {
-        let id = request.id.clone().into_owned();
-        if self.methods.method(&request.method).is_none() {
-            return MethodResponse::error(id, normalise::unknown_method(&request.method));
-        }
-        match normalise::parameters(request.params.as_deref()).map(Cow::into_owned) {
-            Ok(params) => {
-                let params = RawValue::from_string(params).expect("a parameter between brackets is JSON");
-                request.params = Some(Cow::Owned(params));
-            }
-            Err(error) => return MethodResponse::error(id, error),
-        }
-        let response = self.service.call(request).await;
-        // What a subscription answers has been sent already.
-        if response.is_error() && response.is_method_call() {
-            return MethodResponse::error(id, error_in(&response));
-        }
-        response
-    }
-
-    /// One after the other, as over the stream, in the place of a single call.
-    async fn each(&self, batch: Batch<'_>) -> MethodResponse {
-        let bytes = batch.iter().flatten().map(|entry| match entry {
-            BatchEntry::Call(request) => bytes_of(request.params.as_deref()),
-            BatchEntry::Notification(notification) => bytes_of(notification.params.as_deref()),
-        });
-        // Free again when the batch is answered, as jsonrpsee does not tell when that is sent: the socket is not read while
-        // the client does not read, so only batches that were read before wait beside the queue.
-        let place = self.place(bytes.sum());
-        let mut answers = BatchResponseBuilder::new_with_limit(MAX_ANSWER_BYTES);
-        let mut only_notifications = !batch.is_empty();
-        for entry in batch {
-            let answer = match entry {
-                Ok(BatchEntry::Call(request)) if self.is_subscription(&request.method) => {
-                    let hint = Some("send it by itself".to_owned());
-                    let error = ErrorCode::InvalidRequest.to_error("a subscription can't be part of a batch", hint);
-                    MethodResponse::error(request.id, error)
-                }
-                Ok(BatchEntry::Call(request)) => match &place {
-                    Ok(_) => self.call_method(request).await,
-                    Err(busy) => MethodResponse::error(request.id, busy.clone()),
-                },
-                Ok(BatchEntry::Notification(notification)) => {
-                    if place.is_ok() {
-                        self.carry_out(notification).await;
-                    }
-                    continue;
-                }
-                Err(entry) => {
-                    let (error, id) = entry.into_parts();
-                    MethodResponse::error(id, normalise::error(&error))
-                }
-            };
-            only_notifications = false;
-            if let Err(too_large) = answers.append(answer) {
-                return MethodResponse::error(Id::Null, error_in(&too_large));
-            }
-        }
-        if only_notifications { MethodResponse::notification() } else { MethodResponse::from_batch(answers.finish()) }
-    }
-
-    async fn unanswered(&self, notification: Notification<'_>) -> MethodResponse {
-        // Without a place it is lost, as nobody can be told.
-        if let Ok(_place) = self.place(bytes_of(notification.params.as_deref())) {
-            self.carry_out(notification).await;
-        }
-        MethodResponse::notification()
-    }
-
-    async fn carry_out(&self, notification: Notification<'_>) {
-        let Notification { method, params, extensions, .. } = notification;
-        // A subscription would have to say its id.
-        if !self.is_subscription(&method) {
-            let mut request = Request::owned(method.into_owned(), params.map(Cow::into_owned), Id::Null);
-            *request.extensions_mut() = extensions;
-            self.call_method(request).await;
-        }
-    }
-
-    fn is_subscription(&self, method: &str) -> bool {
-        matches!(self.methods.method(method), Some(MethodCallback::Subscription(_)))
+fn broken(error: Error) -> io::Error {
+    match error {
+        Error::Io(error) => error,
+        error => io::Error::other(error),
     }
 }
 
-fn bytes_of(params: Option<&RawValue>) -> usize {
-    params.map_or(0, |params| params.get().len())
-}
-
-/// The error of an answer, as one of the table.
-fn error_in(response: &MethodResponse) -> ErrorObjectOwned {
-    #[derive(Deserialize)]
-    struct Members<'a> {
-        #[serde(borrow)]
-        error: ErrorObject<'a>,
-    }
-    match serde_json::from_str::<Members<'_>>(response.as_ref()) {
-        Ok(Members { error }) => normalise::error(&error),
-        Err(_) => ErrorCode::Internal.to_error("an error that can't be read", None),
-    }
-}
+#[cfg(test)]
+mod tests;

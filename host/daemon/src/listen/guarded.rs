@@ -2,7 +2,7 @@
 //!
 //! It gives the byte back that was read to find the protocol; it fails when its client does not read for too long; it reads
 //! nothing from a client that does not read, so that nothing piles up; it can be cut off; and it holds the connection's
-//! permit until it is dropped, also where jsonrpsee carries it away into a WebSocket.
+//! permit until it is dropped, wherever it is carried: hyper takes it, and gives it back as a WebSocket.
 
 use std::io;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub(super) struct Guarded<S> {
     /// What was read from the socket and is to be read again.
     first: Option<u8>,
     cut: CancellationToken,
-    /// Waited for by whoever reads. A writer waits for its own: a WebSocket is read and written by two tasks.
+    /// Waited for by whoever reads. A writer waits for its own: another task may write.
     reading_cut: Pin<Box<WaitForCancellationFutureOwned>>,
     /// There while the client takes nothing.
     stall: Option<Stall>,

@@ -135,38 +135,6 @@ async fn a_websocket_has_the_same_parameters_errors_and_notifications() {
 }
 
 #[tokio::test]
-async fn only_so_many_calls_of_one_websocket_go_on_at_once() {
-    let host = host().await;
-    let client = Arc::new(websocket(host.tcp).await);
-    let mut waiting = JoinSet::new();
-    for number in 0..64 {
-        let client = Arc::clone(&client);
-        waiting.spawn(async move { client.request::<Value, _>("wait", rpc_params![number]).await });
-    }
-    while host.toy.begun().len() < 64 {
-        tokio::task::yield_now().await;
-    }
-    let error = client.request::<Value, _>("who", rpc_params![]).await.expect_err("there is no place");
-    let jsonrpsee::core::ClientError::Call(error) = error else { panic!("{error}") };
-    assert_eq!(error.code(), 1429);
-    let mut batch = jsonrpsee::core::params::BatchRequestBuilder::new();
-    for _ in 0..2 {
-        batch.insert("who", rpc_params![]).expect("no parameters are JSON");
-    }
-    let refused = client.batch_request::<Value>(batch.clone()).await.expect("every call is answered");
-    assert_eq!(refused.num_failed_calls(), 2);
-    host.toy.go_on.add_permits(64);
-    while let Some(waited) = waiting.join_next().await {
-        waited.expect("no panic").expect("it is answered");
-    }
-    // An answer that was sent gives its place back.
-    let answered = client.batch_request::<Value>(batch).await.expect("it is answered");
-    assert_eq!(answered.num_successful_calls(), 2);
-    drop(client);
-    host.stop().await;
-}
-
-#[tokio::test]
 async fn a_subscription_over_a_websocket_ends_with_its_connection() {
     let host = host().await;
     let client = websocket(host.tcp).await;

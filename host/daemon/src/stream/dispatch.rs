@@ -1,8 +1,7 @@
 //! Carries calls to their methods and answers back.
 //!
 //! `Methods::raw_json_request` of jsonrpsee would do for one call alone; here are batches, notifications, ids as they were
-//! sent, limits, and both dialects, over the same callbacks. The stream and HTTP POST are served by this; WebSockets
-//! by jsonrpsee itself.
+//! sent, limits, and both dialects, over the same callbacks. The stream, HTTP POST and WebSockets are served by this.
 
 use std::future::ready;
 use std::sync::Arc;
@@ -25,10 +24,10 @@ use crate::access::Caller;
 use crate::normalise;
 
 /// The largest answer that is sent, in bytes: a full page of tasks with much in them.
-pub(crate) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+pub(super) const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
 /// How many subscriptions one connection may have.
-pub(crate) const MAX_SUBSCRIPTIONS: u32 = 64;
+pub(super) const MAX_SUBSCRIPTIONS: u32 = 64;
 
 /// How many messages of a subscription wait beside what its handler keeps back. The connection's own queue comes after.
 const SUBSCRIPTION_QUEUE_MESSAGES: usize = 1;
@@ -46,7 +45,7 @@ pub(crate) struct Dispatcher {
 }
 
 /// What became of messages: their answers, if they have some, and the events that follow, if it was a subscription.
-pub(super) struct Answered {
+pub(crate) struct Answered {
     pub(super) answer: Option<String>,
     pub(super) events: Option<Events>,
     pub(super) messages: usize,

@@ -1,10 +1,15 @@
+use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 
 use serde_json::{Value, json};
 use taskhost_api::MAX_BATCH_CALLS;
 use tokio::io::{AsyncBufReadExt, BufReader, DuplexStream, ReadBuf, ReadHalf, WriteHalf, duplex, split};
 use tokio::task::JoinHandle;
 
+use super::dispatch::MAX_SUBSCRIPTIONS;
+use super::session::{MAX_MESSAGES_IN_FLIGHT, SUBSCRIPTION_END_TIMEOUT};
 use super::toy::{CALLER, Toy};
 use super::*;
 
