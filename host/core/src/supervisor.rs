@@ -10,6 +10,7 @@ mod change;
 mod history;
 mod manifest;
 mod outbox;
+mod plugin_use;
 mod plugins;
 mod prepare;
 mod read;
@@ -32,6 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 pub use self::bulk::{Applied, AppliedKind, BulkAction};
 pub use self::history::{NextQuery, NextView, RunsFilter, RunsPage};
 use self::outbox::Outbox;
+use self::plugin_use::PluginUses;
 pub use self::view::{
     DeleteMode, HostStats, KeyValuesView, ListQuery, LogPage, PluginView, TaskError, TaskState, TaskView,
 };
@@ -89,8 +91,9 @@ struct Inner<E: Engine, C: Clock> {
     workers: Vec<Arc<WorkerOutbox<E, C>>>,
     /// One change at a time for the names of a shard; held over the commit.
     shards: Vec<Arc<tokio::sync::Mutex<()>>>,
-    /// Held for reading while a definition comes to use a plugin, for writing while plugins are deleted.
-    plugin_use: tokio::sync::RwLock<()>,
+    plugin_uses: Arc<PluginUses>,
+    /// Held while a plugin is stored, deleted, or found to be of no use: one after the other.
+    plugin_changes: tokio::sync::Mutex<()>,
     /// What the store has, in step with it.
     plugins: Mutex<BTreeMap<Sha256, StoredPlugin>>,
     /// Those of tasks that could not be made ready when the host started, for whatever reason.

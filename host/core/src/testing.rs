@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use crate::log::{LogChunk, Stream};
 use crate::manifest::About;
@@ -147,6 +148,8 @@ pub(crate) struct FakeEngine {
     pub started: Arc<Mutex<Vec<RunId>>>,
     /// Plugins that can't be made ready, and why.
     pub broken: Mutex<Vec<(Sha256, PluginError)>>,
+    /// Where plugins are not compiled: a permit for each that may be made ready.
+    pub compiled: Option<Arc<Semaphore>>,
     /// What stored plugins say of themselves, which is found in their files only.
     pub about: Mutex<Arc<About>>,
     /// How often that was looked for.
@@ -187,11 +190,20 @@ impl Engine for FakeEngine {
             .iter()
             .find(|(broken, _)| plugin.as_ref().is_ok_and(|plugin| plugin == broken))
             .map(|(_, error)| error.clone());
-        Box::pin(async move { broken.map_or(Ok(spec), Err) })
+        let compiled = self.compiled.clone();
+        Box::pin(async move {
+            if let Some(compiled) = compiled {
+                compiled.acquire().await.expect("it is never closed").forget();
+            }
+            broken.map_or(Ok(spec), Err)
+        })
     }
 
-    fn prepare_at_hand(&self, _worker: usize, _spec: &Arc<TaskSpec>) -> Option<Arc<TaskSpec>> {
-        None
+    fn prepare_at_hand(&self, _worker: usize, spec: &Arc<TaskSpec>) -> AtHand<Arc<TaskSpec>> {
+        match &self.compiled {
+            None => AtHand::Unloaded,
+            Some(_) => AtHand::Uncompiled(Arc::clone(spec)),
+        }
     }
 
     fn check_grants(&self, _grants: Grants) -> BoxFuture<Result<(), GrantFault>> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use taskhost_core::manifest::About;
 use taskhost_core::plugin::{PluginError, PluginFacts, Sha256};
-use taskhost_core::ports::{self, BoxFuture, EngineStats, GrantFault, resolve};
+use taskhost_core::ports::{self, AtHand, BoxFuture, EngineStats, GrantFault, resolve};
 use taskhost_core::spec::{Grants, InstancePolicy, TaskSpec};
 use wasmtime::PoolingAllocationConfig;
 
@@ -155,22 +155,24 @@ impl ports::Engine for WasmEngine {
         })
     }
 
-    fn prepare_at_hand(&self, worker: usize, spec: &Arc<TaskSpec>) -> Option<Job> {
+    fn prepare_at_hand(&self, worker: usize, spec: &Arc<TaskSpec>) -> AtHand<Job> {
         let plugins = &self.plugins;
-        let program = plugins.programs.get(resolve(self, &spec.plugin).ok()?);
-        let is_kept = spec.instance() == InstancePolicy::Keep;
-        let big = match plugins.residents.find(program.seat(SeatOf::Worker(worker)), Instant::now()) {
-            Some(loaded) if is_kept && !loaded.entry.can_be_kept() => return None,
-            Some(loaded) => loaded.big,
-            None if is_kept || plugins.residents.count() < LOADED_AT_START || !plugins.is_at_hand(&program) => {
-                return None;
+        let Ok(plugin) = resolve(self, &spec.plugin) else { return AtHand::Unloaded };
+        let program = plugins.programs.get(plugin);
+        let (big, is_compiled) = match plugins.residents.find(program.seat(SeatOf::Worker(worker)), Instant::now()) {
+            Some(loaded) if spec.instance() == InstancePolicy::Keep && !loaded.entry.can_be_kept() => {
+                return AtHand::Unloaded;
             }
-            // When it is loaded, that shows.
-            None => false,
+            Some(loaded) => (loaded.big, true),
+            // Whether its memory is big shows when it is loaded. That it can be kept, if it is to be, was seen when the task was added.
+            None if !plugins.is_at_hand(&program) => (false, false),
+            None if plugins.residents.count() < LOADED_AT_START => return AtHand::Unloaded,
+            None => (false, true),
         };
         program.wanted.get_or_init(|| ());
         let setup = self.setups.of(spec, &self.services, worker);
-        Some(Job::new(Arc::clone(plugins), program, big, setup))
+        let job = Job::new(Arc::clone(plugins), program, big, setup);
+        if is_compiled { AtHand::Ready(job) } else { AtHand::Uncompiled(job) }
     }
 
     fn check_grants(&self, grants: Grants) -> BoxFuture<Result<(), GrantFault>> {

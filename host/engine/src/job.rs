@@ -48,7 +48,12 @@ impl JobInner {
     /// Loads the plugin, which was not, or no more.
     pub(crate) async fn load(&self) -> Result<Arc<Loaded>, PluginError> {
         let (plugins, program, worker) = (Arc::clone(&self.plugins), Arc::clone(&self.program), self.setup.worker);
-        let loaded = to_its_end(async move { plugins.loaded(&program, worker).await }).await?;
+        let loaded = if program.seat(SeatOf::Worker(worker)).is_loading() {
+            // To its end, by who began: those who only wait need not be remembered when they are gone.
+            plugins.loaded(&program, worker).await?
+        } else {
+            to_its_end(async move { plugins.loaded(&program, worker).await }).await?
+        };
         if loaded.big {
             self.lane.slow();
         }

@@ -38,6 +38,13 @@ pub(crate) struct Seat {
     pub(crate) loading: tokio::sync::Mutex<()>,
 }
 
+impl Seat {
+    /// Whether somebody loads it now.
+    pub(crate) fn is_loading(&self) -> bool {
+        self.loading.try_lock().is_err()
+    }
+}
+
 /// On which engine a plugin is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SeatOf {

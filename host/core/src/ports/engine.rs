@@ -41,9 +41,8 @@ pub trait Engine: Send + Sync + 'static {
         spec: Arc<TaskSpec>,
     ) -> BoxFuture<Result<<Self::Runner as Runner>::Job, PluginError>>;
 
-    /// The same for a task that the host knew before it stopped, if its plugin is at hand, loaded or not: what is found wrong with it
-    /// when it is loaded, its runs tell. `None` where [`prepare`](Self::prepare) must be waited for.
-    fn prepare_at_hand(&self, worker: usize, spec: &Arc<TaskSpec>) -> Option<<Self::Runner as Runner>::Job>;
+    /// The same, as far as that goes at once, for a task that the host knew before it stopped.
+    fn prepare_at_hand(&self, worker: usize, spec: &Arc<TaskSpec>) -> AtHand<<Self::Runner as Runner>::Job>;
 
     /// Refuses grants that the host can't give: a folder that is not there, a secret that it does not have. Asked when a task is
     /// added or edited, and never for one that is there already: its runs fail one by one until the host has it again.
@@ -57,6 +56,17 @@ pub trait Engine: Send + Sync + 'static {
 
     /// How the engine does, for `Host.Info`.
     fn stats(&self) -> EngineStats;
+}
+
+/// How far a task is made ready that the host knew before it stopped.
+pub enum AtHand<J> {
+    /// Its plugin is loaded, or will be in a moment when the task first runs. What is found wrong with it then, its runs tell.
+    Ready(J),
+    /// The same, but its plugin must be compiled, which takes long, and which its first run waits for unless
+    /// [`prepare`](Engine::prepare) was waited for before.
+    Uncompiled(J),
+    /// [`prepare`](Engine::prepare) must be waited for, a moment.
+    Unloaded,
 }
 
 /// How the engine does.

@@ -8,7 +8,7 @@ pub mod grants;
 pub mod store;
 
 pub use self::clock::{Alarm, Clock};
-pub use self::engine::{Attempt, Engine, EngineStats, PluginSource, RunControl, Runner, resolve};
+pub use self::engine::{AtHand, Attempt, Engine, EngineStats, PluginSource, RunControl, Runner, resolve};
 pub use self::future::BoxFuture;
 pub use self::grants::{GrantGate, NoGate, NoSecrets, SecretSource};
 pub use self::store::{

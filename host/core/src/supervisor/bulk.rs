@@ -67,7 +67,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 return Ok((tasks, run));
             }
             let changes = this.begin_changes(names.iter()).await?;
-            let _plugins = this.inner.plugin_use.read().await;
             let mut ready = Vec::new();
             let mut tasks = Vec::new();
             for (name, old) in this.definitions(names).await? {
@@ -123,7 +122,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         };
         let all: BTreeSet<TaskName> = specs.keys().cloned().chain(prunable).collect();
         let changes = self.begin_changes(all.iter()).await?;
-        let _plugins = self.inner.plugin_use.read().await;
         let leaving = self.leaving(&all).await?;
         let mut old = self.definitions(all).await?;
         let mut ready = Vec::new();

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use futures_util::future::join_all;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
+use super::prepare::Prepared;
 use super::{DeleteMode, Job, Supervisor, TaskError, TaskView, task_name, to_its_end};
 use crate::events::EventKind;
 use crate::name::TaskName;
 use crate::outcome::TaskId;
-use crate::plugin::Sha256;
 use crate::ports::{Actor, Change, ChangeKind, Clock, Definition, Engine, Pause, StoreError};
 use crate::recorder::Urgent;
 use crate::schedule::{Schedule, parse_time};
@@ -22,8 +22,8 @@ use crate::worker::{NewUnit, Worker};
 
 /// A change that was checked and made ready, and waits to be committed.
 pub(super) enum Ready<J> {
-    Add { definition: Definition, plugin: Sha256, job: J },
-    Edit { definition: Definition, plugin: Sha256, job: J },
+    Add { definition: Definition, prepared: Prepared<J> },
+    Edit { definition: Definition, prepared: Prepared<J> },
     Pause(Definition),
     Resume(Definition),
     Delete { definition: Definition, mode: DeleteMode },
@@ -81,7 +81,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let this = self.clone();
         to_its_end(async move {
             let _change = this.begin_change(&name).await?;
-            let _plugins = this.inner.plugin_use.read().await;
             let ready = match this.standing(&name).await? {
                 Standing::There(old) if replace => this.ready_edit(old, spec, by).await?,
                 Standing::There(_) => return Err(TaskError::Exists(name)),
@@ -108,7 +107,6 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let this = self.clone();
         to_its_end(async move {
             let _change = this.begin_change(&name).await?;
-            let _plugins = this.inner.plugin_use.read().await;
             let old = this.definition(&name).await?;
             if let Some(expected) = if_revision.filter(|expected| *expected != u64::from(old.revision)) {
                 return Err(TaskError::RevisionConflict { name, expected, actual: old.revision.into() });
@@ -249,9 +247,9 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         }
         self.check_may_have(&spec, None, by).await?;
         self.check_manifest(&spec, None).await?;
-        let (plugin, job) = self.prepare(&name, Arc::clone(&spec)).await?;
+        let prepared = self.prepare(&name, Arc::clone(&spec)).await?;
         let definition = Definition { id: new_task_id(), name, revision: 1, spec, added_at, due_at_once, paused: None };
-        Ok(Ready::Add { definition, plugin, job })
+        Ok(Ready::Add { definition, prepared })
     }
 
     /// Refuses limits past the host's ceilings, and grants that are not this one's to give or that the host can't give.
@@ -289,9 +287,9 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         }
         self.check_may_have(&spec, Some(&old.spec), by).await?;
         self.check_manifest(&spec, Some(&old.spec)).await?;
-        let (plugin, job) = self.prepare(&old.name, Arc::clone(&spec)).await?;
+        let prepared = self.prepare(&old.name, Arc::clone(&spec)).await?;
         let definition = Definition { revision: old.revision + 1, spec, ..old };
-        Ok(Some(Ready::Edit { definition, plugin, job }))
+        Ok(Some(Ready::Edit { definition, prepared }))
     }
 
     /// Commits a change of a task, if there is one, and acts upon it. Answers with the task as it is then.
@@ -319,13 +317,17 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         });
         self.inner.store.commit(changes.collect()).await?;
         let (mut changed, mut adding) = (Vec::new(), Vec::new());
+        // Kept until their tasks are registered.
+        let mut uses = Vec::new();
         for ready in ready {
             match ready {
-                Ready::Add { definition, plugin, job } => {
+                Ready::Add { definition, prepared: Prepared { plugin, job, begun_use } } => {
+                    uses.extend(begun_use);
                     let unit = NewUnit { definition, plugin, job: Ok(job), known: None };
                     adding.push(self.register(unit, now));
                 }
-                Ready::Edit { definition, plugin, job } => {
+                Ready::Edit { definition, prepared: Prepared { plugin, job, begun_use } } => {
+                    uses.extend(begun_use);
                     let (name, revision) = (definition.name.clone(), definition.revision);
                     let apply = move |worker: &mut Worker<E::Runner, C>| worker.apply_edit(definition, plugin, job);
                     made.last = self.change(&name, &mut changed, apply).await?;
@@ -354,6 +356,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         for added in join_all(adding).await {
             made.last = added?;
         }
+        drop(uses);
         self.write_now(changed).await;
         Ok(made)
     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::prepare::Prepared;
 use super::{PluginView, Supervisor, TaskError, to_its_end};
 use crate::name::TaskName;
 use crate::plugin::{PluginError, PluginFacts, PluginRef, Sha256};
@@ -28,7 +29,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         self.refuse_if_closing()?;
         // Before the lock, since it may take long, and harmless alone: what a prune forgets meanwhile is compiled again.
         let facts = self.inner.engine.admit(wasm.clone()).await?;
-        let _use = self.inner.plugin_use.read().await;
+        let _change = self.inner.plugin_changes.lock().await;
         let sha256 = facts.sha256;
         let known = self.known().get(&sha256).is_some_and(|plugin| plugin.fault.is_none());
         if !known {
@@ -109,15 +110,21 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
     async fn delete_plugin_now(&self, id: &str) -> Result<Sha256, TaskError> {
         self.refuse_if_closing()?;
-        let _none_begins_to_use_it = self.inner.plugin_use.write().await;
+        let _change = self.inner.plugin_changes.lock().await;
         let plugin = self.find_plugin(id).await?;
         let sha256 = plugin.facts.sha256;
         if let Some(name) = plugin.builtin {
             let message = format!("`{name}` is built in and can't be deleted");
             return Err(PluginError::Invalid { message, hint: None }.into());
         }
+        let in_use = |tasks, example| TaskError::PluginInUse { plugin: sha256, tasks, example };
+        let deletion = self.inner.plugin_uses.delete(sha256);
+        let _deletion = deletion.map_err(|example| match example {
+            Some(example) => in_use(plugin.tasks + 1, example),
+            None => PluginError::NotFound(sha256.to_string()).into(),
+        })?;
         if let Some(example) = self.user_of(sha256).await? {
-            return Err(TaskError::PluginInUse { plugin: sha256, tasks: plugin.tasks, example });
+            return Err(in_use(plugin.tasks, example));
         }
         self.remove_plugin(sha256).await?;
         Ok(sha256)
@@ -134,13 +141,19 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
 
     async fn prune_plugins_now(&self) -> Result<(Vec<Sha256>, u64), TaskError> {
         self.refuse_if_closing()?;
-        let _none_begins_to_use_them = self.inner.plugin_use.write().await;
+        let _change = self.inner.plugin_changes.lock().await;
         let mut pruned = Vec::new();
         let mut freed_bytes = 0;
         for plugin in self.plugins().await? {
-            if plugin.builtin.is_none() && plugin.tasks == 0 {
-                self.remove_plugin(plugin.facts.sha256).await?;
-                pruned.push(plugin.facts.sha256);
+            let sha256 = plugin.facts.sha256;
+            if plugin.builtin.is_some() || plugin.tasks > 0 {
+                continue;
+            }
+            // One that a change is about to use is in use. Its task may have been registered since the tasks were counted.
+            let Ok(_deletion) = self.inner.plugin_uses.delete(sha256) else { continue };
+            if !self.plugin_uses().await?.contains_key(&sha256) {
+                self.remove_plugin(sha256).await?;
+                pruned.push(sha256);
                 freed_bytes += plugin.facts.size_bytes;
             }
         }
@@ -172,7 +185,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             });
             for definition in idle.await? {
                 match self.prepare(&definition.name, Arc::clone(&definition.spec)).await {
-                    Ok((_, job)) => self.ask(worker, move |worker| worker.revive(&definition, job)).await?,
+                    Ok(Prepared { job, .. }) => self.ask(worker, move |worker| worker.revive(&definition, job)).await?,
                     Err(error) => {
                         all_are_ready = false;
                         tracing::warn!(task = %definition.name, %error, "the task still can't run");
@@ -184,6 +197,18 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             self.unready().remove(&plugin);
         }
         Ok(())
+    }
+
+    /// Has all tasks of a plugin that turned out to be of no use end their due times as `host_error`, until it is put again.
+    pub(super) async fn give_up(&self, plugin: Sha256, error: &PluginError) {
+        let _change = self.inner.plugin_changes.lock().await;
+        self.unready().insert(plugin);
+        let fault: Arc<str> = error.to_string().into();
+        for worker in 0..self.inner.workers.len() {
+            let fault = Arc::clone(&fault);
+            // A worker that is gone runs nothing.
+            self.ask(worker, move |worker| worker.give_up(plugin, &fault)).await.ok();
+        }
     }
 
     async fn remove_plugin(&self, plugin: Sha256) -> Result<(), TaskError> {

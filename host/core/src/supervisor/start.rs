@@ -1,28 +1,33 @@
 //! From what the store has to a host whose tasks run.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use futures_util::stream::{self, StreamExt};
 use tokio::sync::{mpsc, oneshot};
 
 use super::outbox::Outbox;
+use super::prepare::Prepared;
 use super::{Inner, Supervisor, SupervisorConfig};
 use crate::claims::Claims;
 use crate::events::EventBus;
 use crate::log::LogSink;
+use crate::name::TaskName;
 use crate::plugin::Sha256;
-use crate::ports::{Clock, Engine, LoadedTask, Store, StoreError, resolve};
+use crate::ports::{AtHand, Clock, Engine, LoadedTask, Store, StoreError, resolve};
 use crate::recorder::{MAX_URGENT, Recorder};
 use crate::shard::SHARDS;
-use crate::spec::SharedSpecs;
+use crate::spec::{SharedSpecs, TaskSpec};
 use crate::unit::Outage;
 use crate::worker::{Answer, Commands, Known, MAX_WAITING_COMMANDS, MAX_WISHES, NewUnit, RECORD_QUEUE, Shared, Worker};
 
 impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// Loads every task from the store, starts the workers, and answers when all tasks are registered. A task whose plugin
-    /// can't be used is registered too: its due times end as `host_error`.
+    /// can't be used is registered too: its due times end as `host_error`. Plugins that must be compiled anew, as after a change of
+    /// wasmtime, are so afterwards; runs that come before wait for them, as long as their timeout lets them.
     ///
     /// # Errors
     /// If the store can't be read.
@@ -83,7 +88,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 logs,
                 workers: workers.into_iter().map(Outbox::new).collect(),
                 shards: (0..SHARDS).map(|_| Arc::default()).collect(),
-                plugin_use: tokio::sync::RwLock::default(),
+                plugin_uses: Arc::default(),
+                plugin_changes: tokio::sync::Mutex::default(),
                 plugins: Mutex::new(plugins),
                 unready: Mutex::default(),
                 closing: AtomicBool::new(false),
@@ -92,13 +98,14 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             }),
         };
         let outage = Outage::after(loaded.previous, started);
-        supervisor.register_loaded(loaded.tasks, outage).await;
+        let uncompiled = supervisor.register_loaded(loaded.tasks, outage).await;
+        tokio::spawn(supervisor.clone().compile(uncompiled));
         tokio::spawn(supervisor.clone().grant(wished));
         Ok(supervisor)
     }
 
-    /// Registers what the store had, on all workers at the same time.
-    async fn register_loaded(&self, tasks: Vec<LoadedTask>, outage: Outage) {
+    /// Registers what the store had, on all workers at the same time. Answers with what must be compiled.
+    async fn register_loaded(&self, tasks: Vec<LoadedTask>, outage: Outage) -> Uncompiled {
         let workers = self.inner.workers.len();
         let mut by_worker: Vec<Vec<LoadedTask>> =
             (0..workers).map(|_| Vec::with_capacity(tasks.len() / workers)).collect();
@@ -111,25 +118,35 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             // On a thread for each: this one would make one task ready after the other.
             tokio::task::spawn_blocking(move || handle.block_on(this.register_on(worker, tasks, outage)))
         });
+        let mut uncompiled = Uncompiled::new();
         for registered in futures_util::future::join_all(registering).await {
-            if let Err(error) = registered {
-                tracing::error!(%error, "failed to register tasks");
+            match registered {
+                Ok(on_worker) => uncompiled.extend(on_worker),
+                Err(error) => tracing::error!(%error, "failed to register tasks"),
             }
         }
+        uncompiled
     }
 
-    async fn register_on(&self, worker: usize, tasks: Vec<LoadedTask>, outage: Outage) {
+    async fn register_on(&self, worker: usize, tasks: Vec<LoadedTask>, outage: Outage) -> Uncompiled {
         let mut units = Vec::with_capacity(tasks.len());
+        let mut uncompiled = Uncompiled::new();
         for LoadedTask { mut definition, state, starts } in tasks {
             definition.spec = self.inner.specs.share(definition.spec);
-            let prepared = match self.prepare_at_hand(worker, &definition.spec) {
-                Some(prepared) => Ok(prepared),
-                None => self.prepare(&definition.name, Arc::clone(&definition.spec)).await,
+            let (name, spec) = (&definition.name, &definition.spec);
+            let prepared = match self.prepare_at_hand(worker, spec) {
+                Some((plugin, AtHand::Ready(job))) => Ok((plugin, job)),
+                Some((plugin, AtHand::Uncompiled(job))) => {
+                    uncompiled.entry(plugin).or_insert_with(|| (name.clone(), Arc::clone(spec)));
+                    Ok((plugin, job))
+                }
+                Some((_, AtHand::Unloaded)) | None => {
+                    self.prepare(name, Arc::clone(spec)).await.map(|Prepared { plugin, job, .. }| (plugin, job))
+                }
             };
             let (plugin, job) = match prepared {
                 Ok((plugin, job)) => (plugin, Ok(job)),
                 Err(error) => {
-                    let name = &definition.name;
                     tracing::error!(task = %name, %error, "failed to make the task ready; its due times end as host_error");
                     let plugin = resolve(&*self.inner.engine, &definition.spec.plugin).unwrap_or(Sha256([0; 32]));
                     self.unready().insert(plugin);
@@ -142,8 +159,29 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             units.into_iter().for_each(|unit| worker.register(unit, &outage));
         });
         registered.await.ok();
+        uncompiled
+    }
+
+    /// Compiles what the tasks of the store need and have not.
+    async fn compile(self, uncompiled: Uncompiled) {
+        if uncompiled.is_empty() {
+            return;
+        }
+        tracing::info!(plugins = uncompiled.len(), "compiling plugins for this version of the host");
+        let at_once = self.inner.workers.len();
+        let compiled = stream::iter(uncompiled).for_each_concurrent(at_once, async |(plugin, (task, spec))| {
+            if let Err(error) = self.prepare(&task, spec).await {
+                tracing::error!(%plugin, %error, "failed to compile; the due times of its tasks end as host_error");
+                self.give_up(plugin, &error).await;
+            }
+        });
+        compiled.await;
+        tracing::info!("all plugins in use are compiled");
     }
 }
+
+/// Plugins that must be compiled, each with a task of it.
+type Uncompiled = BTreeMap<Sha256, (TaskName, Arc<TaskSpec>)>;
 
 /// Passes on the answers of workers, on the thread of those who wait for them.
 async fn pass_on(mut answered: mpsc::UnboundedReceiver<Vec<Answer>>) {

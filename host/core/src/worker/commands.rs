@@ -142,6 +142,14 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         self.record_now(index).then_some(id)
     }
 
+    /// Keeps all tasks of a plugin from running, for this reason.
+    pub(crate) fn give_up(&mut self, plugin: Sha256, fault: &Arc<str>) {
+        for slot in self.slots.iter_mut().flatten().filter(|slot| slot.plugin == plugin) {
+            slot.changes();
+            slot.job = Err(Arc::clone(fault));
+        }
+    }
+
     /// Lets a task run that could not, unless it was edited, or deleted and added anew, meanwhile.
     pub(crate) fn revive(&mut self, definition: &Definition, job: R::Job) {
         let Some(&index) = self.by_name.get(definition.name.as_str()) else { return };

@@ -12,7 +12,7 @@ use taskhost_core::log::{LogLine, TaskLog};
 use taskhost_core::name::TaskName;
 use taskhost_core::outcome::{Reason, RunId, RunKey, RunReport};
 use taskhost_core::plugin::{PluginError, PluginRef, Sha256};
-use taskhost_core::ports::{Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner, SecretSource};
+use taskhost_core::ports::{AtHand, Attempt, Engine, NoSecrets, PluginSource, RunControl, Runner, SecretSource};
 use taskhost_core::schedule::Zone;
 use taskhost_core::spec::{Ceilings, DirGrant, Grants, Limit, SpecPatch, TaskSpec};
 use taskhost_core::time::Time;
@@ -29,6 +29,12 @@ pub(crate) const DUE: Time = Time(1_700_000_000_000_000_000);
 pub(crate) struct MemorySource {
     plugins: Mutex<HashMap<Sha256, Bytes>>,
     pub(crate) reads: AtomicUsize,
+}
+
+impl MemorySource {
+    fn put(&self, task: &Task) {
+        self.plugins.lock().expect("no test panics here").insert(task.sha256(), task.wasm.clone());
+    }
 }
 
 impl PluginSource for MemorySource {
@@ -148,12 +154,13 @@ impl Host {
 
     /// Makes a task of this plugin ready, as at a restart: the plugin is known, and compiled if it must be.
     pub(crate) async fn prepare(&self, task: &Task) -> Result<Job, PluginError> {
-        self.source.plugins.lock().expect("no test panics here").insert(task.sha256(), task.wasm.clone());
+        self.source.put(task);
         self.engine.prepare(0, Arc::new(task.spec())).await
     }
 
-    /// The same without waiting for anything, if its plugin is at hand.
-    pub(crate) fn prepare_at_hand(&self, task: &Task) -> Option<Job> {
+    /// The same, as far as nothing need be waited for.
+    pub(crate) fn prepare_at_hand(&self, task: &Task) -> AtHand<Job> {
+        self.source.put(task);
         self.engine.prepare_at_hand(0, &Arc::new(task.spec()))
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use taskhost_core::outcome::Outcome;
-use taskhost_core::ports::Engine;
+use taskhost_core::ports::{AtHand, Engine};
 use taskhost_engine::Job;
 use tempfile::TempDir;
 use wasm_encoder::{CustomSection, Section};
@@ -111,11 +111,11 @@ async fn a_host_with_many_plugins_starts_without_loading_them_all() {
     prepare_all(&Host::with_cache(Some(dir.path())), &tasks).await;
 
     let host = Host::with_cache(Some(dir.path()));
-    assert!(host.prepare_at_hand(&tasks[0]).is_none(), "the first ones are loaded");
+    assert!(matches!(host.prepare_at_hand(&tasks[0]), AtHand::Unloaded), "the first ones are loaded");
     prepare_all(&host, &tasks[..LOADED_AT_START]).await;
-    assert!(host.prepare_at_hand(&tasks[0]).is_some(), "one that is loaded");
+    assert!(matches!(host.prepare_at_hand(&tasks[0]), AtHand::Ready(_)), "one that is loaded");
     let last = tasks.last().expect("there are some");
-    let job = host.prepare_at_hand(last).expect("one whose artefact is there");
+    let AtHand::Ready(job) = host.prepare_at_hand(last) else { panic!("its artefact is there") };
     assert_eq!(host.engine.stats().plugins_loaded, LOADED_AT_START as u64);
     assert_eq!(run(&host, &job, last).await, Outcome::Success);
     assert_eq!(host.engine.stats().plugins_loaded, LOADED_AT_START as u64 + 1);
@@ -123,9 +123,15 @@ async fn a_host_with_many_plugins_starts_without_loading_them_all() {
 }
 
 #[tokio::test]
-async fn a_plugin_without_an_artefact_is_waited_for_at_the_start() {
+async fn a_plugin_without_an_artefact_is_not_waited_for_at_the_start_and_compiled_once() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (host, tasks) = (Host::with_cache(Some(dir.path())), plugins(LOADED_AT_START as u32 + 1));
-    prepare_all(&host, &tasks[..LOADED_AT_START]).await;
-    assert!(host.prepare_at_hand(&tasks[LOADED_AT_START]).is_none());
+    let (host, tasks) = (Host::with_cache(Some(dir.path())), plugins(1));
+    let jobs = [(); 3].map(|()| match host.prepare_at_hand(&tasks[0]) {
+        AtHand::Uncompiled(job) => job,
+        _ => panic!("it has no artefact"),
+    });
+    assert_eq!(host.engine.stats().plugins_compiled, 0);
+    let runs = jobs.iter().map(|job| run(&host, job, &tasks[0]));
+    assert_eq!(futures_util::future::join_all(runs).await, [Outcome::Success; 3]);
+    assert_eq!(host.engine.stats().plugins_compiled, 1);
 }

@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::log::Level;
@@ -40,21 +41,14 @@ async fn a_task_that_the_host_failed_to_make_ready_runs_when_its_plugin_is_put_a
 
 /// Starts with a task whose plugin can't be made ready for this; when it is put again, it can.
 async fn start_without_plugin(error: impl Fn(Sha256) -> PluginError) {
-    let store = Arc::new(MemoryStore::default());
-    let supervisor = start(&store).await;
-    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
-    let with_plugin = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..patch(&[]) };
-    supervisor.add("broken", with_plugin, false, false, BY).await.expect("added");
-    add(&supervisor, "whole", &[]).await;
-    supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
-
+    let (store, plugin) = store_with_a_plugin().await;
     let engine = FakeEngine::default();
     engine.broken.lock().expect("no panic").push((plugin, error(plugin)));
     let supervisor = start_with(&store, engine).await;
-    let fault = supervisor.get("broken").await.expect("it is there").fault.expect("it can't run");
+    let fault = supervisor.get("of plugin").await.expect("it is there").fault.expect("it can't run");
     assert_eq!(fault, error(plugin).to_string());
     assert_eq!(
-        supervisor.run("broken", true, None).await.expect("it is accounted for").record.outcome,
+        supervisor.run("of plugin", true, None).await.expect("it is accounted for").record.outcome,
         Outcome::HostError
     );
     assert_eq!(supervisor.run("whole", true, None).await.expect("it runs").record.outcome, Outcome::Success);
@@ -64,8 +58,59 @@ async fn start_without_plugin(error: impl Fn(Sha256) -> PluginError) {
     supervisor.inner.engine.broken.lock().expect("no panic").clear();
     supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("it is mended");
     assert_eq!(supervisor.plugin(&plugin.to_string()).await.expect("it is stored").fault, None);
-    assert_eq!(supervisor.get("broken").await.expect("it is there").fault, None);
-    assert_eq!(supervisor.run("broken", true, None).await.expect("it runs").record.outcome, Outcome::Success);
+    assert_eq!(supervisor.get("of plugin").await.expect("it is there").fault, None);
+    assert_eq!(supervisor.run("of plugin", true, None).await.expect("it runs").record.outcome, Outcome::Success);
+}
+
+#[tokio::test]
+async fn a_host_serves_before_what_it_runs_is_compiled_anew() {
+    let (store, plugin) = store_with_a_plugin().await;
+    let compiled = Arc::new(Semaphore::new(0));
+    let engine = FakeEngine { compiled: Some(Arc::clone(&compiled)), ..FakeEngine::default() };
+    let supervisor = start_with(&store, engine).await;
+    assert_eq!(supervisor.get("of plugin").await.expect("it is there").fault, None);
+    assert_eq!(supervisor.run("whole", true, None).await.expect("it runs").record.outcome, Outcome::Success);
+    supervisor.delete("whole", DeleteMode::Wait, BY).await.expect("nothing is in the way");
+    // What is compiled is kept from those who delete plugins.
+    let in_use = supervisor.delete_plugin(&plugin.to_string()).await;
+    assert!(matches!(in_use, Err(TaskError::PluginInUse { .. })), "{in_use:?}");
+    compiled.add_permits(2);
+    while compiled.available_permits() > 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(supervisor.get("of plugin").await.expect("it is there").fault, None);
+}
+
+#[tokio::test]
+async fn a_task_whose_plugin_fails_to_compile_anew_tells_so_until_the_plugin_is_put_again() {
+    let (store, plugin) = store_with_a_plugin().await;
+    let compiled = Arc::new(Semaphore::new(10));
+    let engine = FakeEngine { compiled: Some(compiled), ..FakeEngine::default() };
+    let error = PluginError::Crashed("the compiler was killed".to_owned());
+    engine.broken.lock().expect("no panic").push((plugin, error.clone()));
+    let supervisor = start_with(&store, engine).await;
+    while supervisor.get("of plugin").await.expect("it is there").fault.is_none() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(supervisor.get("of plugin").await.expect("it is there").fault, Some(error.to_string()));
+    assert_eq!(supervisor.get("whole").await.expect("it is there").fault, None);
+    let run = supervisor.run("of plugin", true, None).await.expect("it is accounted for");
+    assert_eq!(run.record.outcome, Outcome::HostError);
+    supervisor.inner.engine.broken.lock().expect("no panic").clear();
+    supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("it is mended");
+    assert_eq!(supervisor.run("of plugin", true, None).await.expect("it runs").record.outcome, Outcome::Success);
+}
+
+/// The store of a host that has ended, with a task of a plugin and one that is `whole`.
+async fn store_with_a_plugin() -> (Arc<MemoryStore>, Sha256) {
+    let store = Arc::new(MemoryStore::default());
+    let supervisor = start(&store).await;
+    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
+    let with_plugin = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..patch(&[]) };
+    supervisor.add("of plugin", with_plugin, false, false, BY).await.expect("added");
+    add(&supervisor, "whole", &[]).await;
+    supervisor.shutdown(sleep(Duration::ZERO)).await.expect("a clean end");
+    (store, plugin)
 }
 
 #[tokio::test]

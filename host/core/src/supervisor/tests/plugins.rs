@@ -1,4 +1,5 @@
 use bytes::Bytes;
+use tokio::sync::Semaphore;
 
 use super::*;
 use crate::plugin::PluginRef;
@@ -21,6 +22,28 @@ async fn a_plugin_that_a_task_uses_is_not_deleted() {
     assert_eq!(supervisor.delete_plugin(&id[..8]).await.expect("deleted"), plugin);
     let missing = supervisor.add("b", with_plugin, false, false, BY).await;
     assert!(matches!(missing, Err(TaskError::Plugin(PluginError::NotFound(_)))));
+}
+
+#[tokio::test]
+async fn a_slow_edit_holds_up_neither_a_prune_nor_others_and_its_plugin_is_not_pruned() {
+    let store = Arc::new(MemoryStore::default());
+    let compiled = Arc::new(Semaphore::new(0));
+    let engine = FakeEngine { compiled: Some(Arc::clone(&compiled)), ..FakeEngine::default() };
+    let supervisor = start_with(&store, engine).await;
+    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
+    let unused = supervisor.put_plugin(Bytes::from_static(b"\0asm, another")).await.expect("admitted").facts.sha256;
+    let with_plugin = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..patch(&[]) };
+    let mut adding = Box::pin(supervisor.add("slow", with_plugin, false, false, BY));
+    assert!(futures_util::poll!(&mut adding).is_pending());
+    while supervisor.inner.plugin_uses.delete(plugin).is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(supervisor.prune_plugins().await.expect("it does not wait").0, [unused]);
+    let in_use = supervisor.delete_plugin(&plugin.to_string()).await;
+    assert!(matches!(in_use, Err(TaskError::PluginInUse { tasks: 1, ref example, .. }) if example.as_str() == "slow"));
+    compiled.add_permits(1);
+    adding.await.expect("added");
+    assert_eq!(supervisor.run("slow", true, None).await.expect("it runs").record.outcome, Outcome::Success);
 }
 
 /// One that needs a key-value store, which is found in its file only.
