@@ -254,11 +254,7 @@ impl<C: Clock> Recorder<C> {
                     while let Ok(batch) = units.try_recv() {
                         self.take(batch);
                     }
-                    let tasks = self.waiting.take_these(&tasks);
-                    // With the host's word, which makes it durable: what was answered then holds over a power cut.
-                    let now = self.clock.now();
-                    let host = self.alive(now, self.claimed(now).unwrap_or(now));
-                    let written = self.write(tasks, Vec::new(), LogChunks::default(), Some(host)).await;
+                    let written = self.write_urgent(&tasks).await;
                     self.tell(written);
                     done.send(()).ok();
                     continue;
@@ -423,6 +419,19 @@ impl<C: Clock> Recorder<C> {
                 self.claim_if_short().await;
             }
         }
+    }
+
+    /// Writes what waits of these tasks.
+    async fn write_urgent(&mut self, tasks: &[TaskId]) -> Result<(), StoreError> {
+        for some in tasks.chunks(BATCH_TASKS) {
+            // With the host's word, which makes it durable: what was answered then holds over a power cut.
+            let now = self.clock.now();
+            let host = self.alive(now, self.claimed(now).unwrap_or(now));
+            let some = self.waiting.take_these(some);
+            self.write(some, Vec::new(), LogChunks::default(), Some(host)).await?;
+            self.claim_if_short().await;
+        }
+        Ok(())
     }
 
     /// Writes one batch. What is refused waits again.

@@ -16,7 +16,7 @@ mod slot;
 mod starts;
 mod timers;
 
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -135,8 +135,8 @@ pub(crate) struct Worker<R: Runner, C: Clock> {
     slots: Vec<Option<Slot<R::Job>>>,
     free: Vec<u32>,
     by_name: BTreeMap<TaskName, u32>,
-    /// Names of deleted tasks whose last run is still going on.
-    leaving: HashSet<TaskName>,
+    /// Deleted tasks whose last run is still going on.
+    leaving: HashMap<TaskName, u32>,
     timers: Timers,
     /// Reused for what comes due together.
     due: Vec<Wake>,
@@ -179,7 +179,7 @@ impl<R: Runner, C: Clock> Worker<R, C> {
             slots: Vec::new(),
             free: Vec::new(),
             by_name: BTreeMap::new(),
-            leaving: HashSet::new(),
+            leaving: HashMap::new(),
             timers: Timers::default(),
             due: Vec::with_capacity(FIRE_BATCH),
             last_due: now,

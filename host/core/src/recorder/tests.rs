@@ -121,6 +121,29 @@ async fn what_is_urgent_is_durable_when_it_is_answered() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn claims_go_on_while_very_much_is_urgent() {
+    let began = tokio::time::Instant::now();
+    let bench = Bench::start().await;
+    bench.claims.want();
+    pass(Duration::from_millis(100)).await;
+    bench.store.batch_ms.store(400, Ordering::Relaxed);
+    let tasks: Vec<TaskId> = (0..20 * BATCH_TASKS as u64).collect();
+    let states = tasks.iter().map(|task| (*task, UnitState::default())).collect();
+    bench.units.send(UnitBatch { states, ..UnitBatch::default() }).await.expect("the recorder works");
+    let (done, mut is_done) = oneshot::channel();
+    bench._senders.0.send(Urgent { tasks, done }).await.expect("the recorder works");
+    let mut looks = 0;
+    while is_done.try_recv().is_err() {
+        looks += 1;
+        assert!(bench.claims.until() > START.saturating_add(began.elapsed()), "at look {looks}");
+        bench.claims.note_use();
+        pass(Duration::from_millis(50)).await;
+    }
+    assert!(looks > 100, "it took {looks} looks");
+    assert_eq!(bench.store.states.lock().expect("no panic").len(), 20 * BATCH_TASKS);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_host_that_claims_nothing_says_each_minute_that_it_is_alive() {
     let bench = Bench::start().await;
     pass(Duration::from_secs(600)).await;

@@ -28,7 +28,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             Some(_) if self.inner.closing.load(Ordering::Acquire) => Err(TaskError::ShuttingDown),
             Some(Err(run)) => Err(TaskError::RunInProgress { name, run }),
             Some(Ok(run)) if !wait => Ok(run),
-            Some(Ok(_)) => is_finished.await.map_err(|_| TaskError::ShuttingDown),
+            Some(Ok(_)) => is_finished.await.map_err(|_| match self.refuse_if_closing() {
+                Err(closing) => closing,
+                // It waited for its turn, and the task was deleted meanwhile.
+                Ok(()) => TaskError::NotFound(name),
+            }),
         }
     }
 
@@ -41,7 +45,9 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let name = task_name(name)?;
         let task = name.clone();
         let cancelled = self.tell(&name, move |worker| {
-            worker.slot(task.as_str())?;
+            if worker.slot(task.as_str()).is_none() && !worker.is_leaving(&task) {
+                return None;
+            }
             Some(worker.cancel(task.as_str(), run))
         });
         match (cancelled.await?, run) {

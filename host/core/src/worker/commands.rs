@@ -164,20 +164,23 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Whether the last run of a deleted task of this name is still going on.
     pub(crate) fn is_leaving(&self, name: &TaskName) -> bool {
-        self.leaving.contains(name)
+        self.leaving.contains_key(name)
     }
 
     /// Deletes a task. Answers when nothing of it goes on any more; until then, its name is taken.
     pub(crate) fn delete(&mut self, name: &TaskName, cancel: bool, gone: oneshot::Sender<()>) {
         let Some(index) = self.by_name.remove(name) else { return };
         let Some(slot) = self.slots[index as usize].as_mut() else { return };
-        self.leaving.insert(name.clone());
+        self.leaving.insert(name.clone(), index);
         slot.rare().gone_waiters.push(gone);
         slot.log.close();
         if cancel {
             self.step(index, Input::Cancel { key: None });
         }
         self.step(index, Input::Deleted);
+        if let Some(slot) = self.slots[index as usize].as_mut() {
+            slot.drop_waiters_of_nothing();
+        }
     }
 
     /// Starts a manual run; `None` if there is no such task. Nothing is started any more once the host stops: what is
@@ -220,9 +223,10 @@ impl<R: Runner, C: Clock> Worker<R, C> {
         Some((after > before).then_some(after))
     }
 
-    /// Cancels the runs that have not ended, or only the one. Answers with those.
+    /// Cancels the runs that have not ended, or only the one, also of a task that was deleted since. Answers with the one that was begun
+    /// first.
     pub(crate) fn cancel(&mut self, name: &str, run: Option<RunId>) -> Option<RunId> {
-        let index = *self.by_name.get(name)?;
+        let index = *self.by_name.get(name).or_else(|| self.leaving.get(name))?;
         let slot = self.slots[index as usize].as_ref()?;
         let open = slot.open_runs();
         let meant = match run {

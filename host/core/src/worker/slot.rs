@@ -202,6 +202,13 @@ impl<J> Slot<J> {
         open.or_else(|| ended().map(|record| self.run_of(record)))
     }
 
+    /// Lets those go who wait for a run that will not be: one that was queued when its task was deleted.
+    pub(super) fn drop_waiters_of_nothing(&mut self) {
+        if let Some(rare) = &mut self.rare {
+            rare.run_waiters.retain(|(key, _)| self.unit.running().iter().any(|run| run.key == *key));
+        }
+    }
+
     fn running_run(&self, run: &Running) -> Run {
         let mut record = open_record(run.key, run.reason, run.attempt(), run.revision, run.trigger.as_deref());
         let phase = match &run.progress {

@@ -15,6 +15,25 @@ async fn a_run_is_refused_while_one_is_going_on_and_a_delete_ends_it() {
 }
 
 #[tokio::test]
+async fn the_last_run_of_a_deleted_task_can_be_cancelled_and_a_queued_one_is_told_that_the_task_is_gone() {
+    let supervisor = start(&Arc::default()).await;
+    add(&supervisor, "a", &["sleep", "1h"]).await;
+    let run = supervisor.run("a", false, None).await.expect("it starts");
+    let mut queued = Box::pin(supervisor.run("a", true, Some("buffer_one")));
+    assert!(futures_util::poll!(&mut queued).is_pending());
+    while supervisor.read("a", |slot| slot.open_runs().len()).await.expect("it is there") < 2 {
+        tokio::task::yield_now().await;
+    }
+    let mut deleting = Box::pin(supervisor.delete("a", DeleteMode::Wait, BY));
+    assert!(futures_util::poll!(&mut deleting).is_pending());
+    assert!(matches!(queued.await, Err(TaskError::NotFound(_))));
+    assert!(matches!(supervisor.get("a").await, Err(TaskError::NotFound(_))));
+    assert_eq!(supervisor.cancel("a", None).await.expect("it still runs"), run.id);
+    deleting.await.expect("deleted");
+    assert!(matches!(supervisor.cancel("a", None).await, Err(TaskError::NotFound(_))));
+}
+
+#[tokio::test]
 async fn whoever_listens_hears_what_happens_in_order() {
     let supervisor = start(&Arc::default()).await;
     let mut events = supervisor.subscribe(false);
