@@ -71,11 +71,11 @@ impl Services {
         self.virtual_time.as_ref().map_or(real, |time| time.shifted(real))
     }
 
-    /// Whether the host itself listens there. Every loopback address is taken for the one that it listens on.
+    /// Whether the host itself listens there. Every loopback address is taken for the one that it listens on, and so is the unspecified
+    /// one, which Linux connects to loopback.
     pub(crate) fn is_own_address(&self, address: IpAddr, port: u16) -> bool {
-        let same =
-            |own: &SocketAddr| own.port() == port && (address.is_loopback() || own.ip().to_canonical() == address);
-        self.own_addresses.iter().any(same)
+        let leads_here = address.is_loopback() || address.is_unspecified();
+        self.own_addresses.iter().any(|own| own.port() == port && (leads_here || own.ip().to_canonical() == address))
     }
 }
 
@@ -168,6 +168,17 @@ mod tests {
     use taskhost_core::spec::Grants;
 
     use super::*;
+
+    #[test]
+    fn whatever_leads_to_loopback_leads_to_the_host() {
+        let own_addresses = vec!["127.0.0.1:3333".parse().expect("an address")];
+        let services = Services { own_addresses, ..Services::detached(0) };
+        for address in ["127.0.0.1", "127.1.2.3", "0.0.0.0", "::1", "::"] {
+            let address = address.parse().expect("an address");
+            assert!(services.is_own_address(address, 3333) && !services.is_own_address(address, 3334), "{address}");
+        }
+        assert!(!services.is_own_address("10.0.0.1".parse().expect("an address"), 3333));
+    }
 
     #[test]
     fn tasks_of_one_definition_and_worker_share_what_they_start_from_unless_they_are_granted_something() {

@@ -4,7 +4,7 @@
 //! written. A whole file without a row, which a crash between the two leaves, is kept and not used: it may belong to
 //! definitions that were moved away and will be restored.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -55,9 +55,10 @@ impl PluginFiles {
             return Err(StoreError::Failed(format!("the bytes of plugin {sha256} have another sha256")));
         }
         let path = self.path(sha256);
-        if !fs::read(&path).is_ok_and(|there| there == wasm) {
-            self.write_new(&path, wasm).map_err(|error| from_io(&error, "writing", &path))?;
-        }
+        // One that is there may be so since a try whose last step failed: that it stays is made sure of all the same.
+        let written =
+            if fs::read(&path).is_ok_and(|there| there == wasm) { Ok(()) } else { self.write_new(&path, wasm) };
+        written.and_then(|()| sync_dir(&self.dir)).map_err(|error| from_io(&error, "writing", &path))?;
         self.faults.clear(&Subject::Plugin(sha256));
         Ok(())
     }
@@ -117,9 +118,8 @@ impl PluginFiles {
         let mut file = tempfile::Builder::new().prefix(TEMPORARY_PREFIX).tempfile_in(&self.dir)?;
         file.write_all(wasm)?;
         file.as_file().sync_all()?;
-        let file: File = file.persist(path)?;
-        drop(file);
-        sync_dir(&self.dir)
+        file.persist(path)?;
+        Ok(())
     }
 
     fn path(&self, sha256: Sha256) -> PathBuf {
