@@ -11,6 +11,10 @@ fi
 # Exactly what package-lock.json says, and only once.
 [[ node_modules/.package-lock.json -nt package-lock.json ]] || npm ci --no-audit --no-fund
 
+# The engine that is built in does not tell where a mistake in the syntax is.
+for file in *.js; do
+    node --check "$file"
+done
 node build.mjs
 
 # What plugin.toml says goes into it.
