@@ -35,7 +35,9 @@ fn a_task_gets_its_ticks_one_after_the_other() {
 fn a_guest_that_does_not_end_well_is_exit_code_70() {
     let env = TestEnv::new();
     run(&env, "trap.wat", &[]).fails_with(70).says(&["trapped", "unreachable"]);
-    run(&env, "allocate.wat", &["--memory", "4MiB"]).fails_with(70).says(&["limit_exceeded: memory_bytes"]);
+    run(&env, "allocate.wat", &["--memory", "4MiB"])
+        .fails_with(70)
+        .says(&["limit_exceeded: memory_bytes", "hint: --memory SIZE gives it more"]);
     run(&env, "recurse.wat", &[]).fails_with(70).says(&["trapped", "stack"]);
     for file in ["spin.wat", "sleep.wat"] {
         run(&env, file, &["--timeout", "300ms"]).fails_with(70).says(&["timed_out: ran longer than 300ms"]);

@@ -166,11 +166,17 @@ fn a_record_has_the_tick_that_failed_and_why() {
     let env = TestEnv::new();
     let on_record = ["--record", "record.json"];
     let options = [&on_record[..], &["--ticks", "5", "--", "fail-permanent", "no", "luck"]].concat();
-    run(&env, "probe", &options).fails_with(1);
+    let said = run(&env, "probe", &options).fails_with(1);
+    assert!(said.stderr.ends_with("error: no luck\nthe plugin says that trying again is of no use\n"), "{said:?}");
     let failed = record(&env);
     assert_eq!(failed["ticks"].as_array().map(Vec::len), Some(1), "{failed}");
     assert_eq!((&failed["ticks"][0]["outcome"], &failed["ticks"][0]["detail"]), (&json!("error"), &json!("no luck")));
     assert_eq!(failed["ticks"][0]["tick"]["reason"], "manual");
+    assert_eq!(failed["ticks"][0]["permanent"], true);
+    let said = run(&env, "probe", &[&on_record[..], &["--", "fail-retry-after", "1500"]].concat()).fails_with(1);
+    assert!(said.stderr.ends_with("the plugin asks not to be tried again for 1s500ms\n"), "{said:?}");
+    let later = record(&env);
+    assert_eq!((&later["ticks"][0]["permanent"], &later["ticks"][0]["retry_after_ms"]), (&Value::Null, &json!(1500)));
     run(&env, "exit.wat", &[&on_record[..], &["--", "7"]].concat()).fails_with(7);
     assert_eq!(record(&env)["ticks"][0]["exit_code"], 7);
     run(&env, "trap.wat", &on_record).fails_with(70);

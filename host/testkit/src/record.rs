@@ -50,6 +50,12 @@ pub struct Tick {
     pub outcome: Outcome,
     /// Why it failed.
     pub detail: Option<String>,
+    /// Whether the plugin said that trying again is of no use.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub permanent: bool,
+    /// After how long the plugin asked to be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
     /// A command's.
     pub exit_code: Option<i32>,
     /// The plugin's summary.
@@ -412,6 +418,8 @@ mod tests {
             tick,
             outcome: Outcome::TimedOut,
             detail: Some("ran longer than 1m".to_owned()),
+            permanent: false,
+            retry_after_ms: None,
             exit_code: None,
             result: None,
             took_ms: 0,

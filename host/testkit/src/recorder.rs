@@ -77,6 +77,8 @@ impl Recorder {
             },
             outcome: report.outcome,
             detail: report.detail.as_deref().map(str::to_owned),
+            permanent: report.permanent,
+            retry_after_ms: report.retry_after.map(|after| u64::try_from(after.as_millis()).unwrap_or(u64::MAX)),
             exit_code: report.exit_code,
             result: report.result.as_deref().map(str::to_owned),
             took_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),

@@ -120,7 +120,7 @@ pub enum LimitError {
     Unknown { given: String },
     #[error("the limit `{limit}` is {given}; it must be from {} to {}", limit.rule().min, limit.rule().max)]
     Range { limit: Limit, given: u64 },
-    #[error("the memory limit is the member `memory_bytes` of a definition, and none of its `limits`")]
+    #[error("the memory limit is the member `memory_bytes` of a definition (`--memory`), and none of its `limits`")]
     MemoryIsMember,
     #[error("`{name}` is {given}, and this host allows {ceiling} at most; its administrator sets that under [limits]")]
     PastCeiling { name: &'static str, given: String, ceiling: String },

@@ -13,6 +13,8 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use taskhost_core::outcome::{Outcome, RunReport};
 use taskhost_core::plugin::PluginError;
+use taskhost_core::spec::Limit;
+use taskhost_core::time::format_duration;
 use taskhost_testkit::{Fixture, FixtureError, Session, Trial, TrialError};
 
 pub(crate) use self::args::{EXIT_CODES, RunArgs};
@@ -211,21 +213,35 @@ fn tell(report: &RunReport) {
         (outcome, None) => eprintln!("taskhost: {outcome}"),
         (outcome, Some(more)) => eprintln!("taskhost: {outcome}: {more}"),
     }
+    if report.outcome == Outcome::LimitExceeded
+        && let Some(limit) = report.detail.as_deref().and_then(|detail| detail.parse().ok())
+    {
+        match limit {
+            Limit::MemoryBytes => eprintln!("hint: --memory SIZE gives it more"),
+            limit => eprintln!("hint: --limit {limit}=VALUE gives it more"),
+        }
+    }
+    if report.permanent {
+        eprintln!("the plugin says that trying again is of no use");
+    } else if let Some(after) = report.retry_after {
+        eprintln!("the plugin asks not to be tried again for {}", format_duration(after));
+    }
 }
 
 fn exit_code(report: &RunReport) -> u8 {
     match (report.outcome, report.exit_code) {
         (Outcome::Success, _) => 0,
         // A system keeps eight bits of an exit code; a failure must not become success by that.
-        (_, Some(code)) => u8::try_from(code & 0xff).ok().filter(|code| *code != 0).unwrap_or(FAILED),
+        (Outcome::Error, Some(code)) => u8::try_from(code & 0xff).ok().filter(|code| *code != 0).unwrap_or(FAILED),
         (Outcome::Error, None) => FAILED,
-        (_, None) => BROKEN,
+        // Also where the guest took a limit for a failure of its own, and exited.
+        _ => BROKEN,
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use taskhost_core::spec::{DirGrant, InstancePolicy, Limit, TaskSpec};
+    use taskhost_core::spec::{DirGrant, InstancePolicy, TaskSpec};
 
     use super::*;
     use crate::testing::args_of;
@@ -245,6 +261,7 @@ mod tests {
         assert_eq!(code(Outcome::Error, None), FAILED);
         assert_eq!(code(Outcome::Trapped, None), BROKEN);
         assert_eq!(code(Outcome::TimedOut, None), BROKEN);
+        assert_eq!(code(Outcome::LimitExceeded, Some(1)), BROKEN, "though the guest took it for a failure of its own");
     }
 
     #[test]
