@@ -171,7 +171,7 @@ pub struct TaskList {
 #[schemars(deny_unknown_fields, transform = crate::openrpc::or_plain_text)]
 pub struct CancelRequest {
     pub name: String,
-    /// Only this run; whichever is going on by default.
+    /// Only this run; whichever is going on by default. Of its id, the part behind the first hyphen is enough.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
 }

@@ -3,7 +3,8 @@
 
 use std::str::FromStr;
 
-use jiff::{Span, SpanRelativeTo, Timestamp};
+use jiff::tz::TimeZone;
+use jiff::{Span, Timestamp};
 
 /// The value that gives a setting its default again.
 const DEFAULT: &str = "default";
@@ -74,8 +75,10 @@ fn shifted(text: &str, now: Timestamp) -> Option<Timestamp> {
     };
     // A length has another notation and a sign of its own; one way to write it is enough to document.
     let span: Span = length.starts_with(|first: char| first.is_ascii_digit()).then(|| length.parse().ok())??;
-    let duration = span.to_duration(SpanRelativeTo::days_are_24_hours()).ok()?;
-    if ago { now.checked_sub(duration) } else { now.checked_add(duration) }.ok()
+    // A year, too, is one of the calendar there.
+    let now = now.to_zoned(TimeZone::UTC);
+    let shifted = if ago { now.checked_sub(span) } else { now.checked_add(span) };
+    shifted.ok().map(|shifted| shifted.timestamp())
 }
 
 /// A label to set.
@@ -151,6 +154,8 @@ mod tests {
         for (text, told) in [
             ("now", "2026-01-02T03:04:05Z"),
             ("-10m", "2026-01-02T02:54:05Z"),
+            ("-1y", "2025-01-02T03:04:05Z"),
+            ("+1mo2d", "2026-02-04T03:04:05Z"),
             ("+1h30m", "2026-01-02T04:34:05Z"),
             ("-2d", "2025-12-31T03:04:05Z"),
             ("2027-01-31T03:00:00+01:00", "2027-01-31T03:00:00+01:00"),
@@ -158,7 +163,6 @@ mod tests {
             ("--10m", "--10m"),
             ("-PT1H", "-PT1H"),
             ("+", "+"),
-            ("-1y", "-1y"),
             ("+99999999999h", "+99999999999h"),
             ("tomorrow", "tomorrow"),
             ("", ""),

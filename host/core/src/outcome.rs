@@ -70,8 +70,51 @@ fn put_hex(digits: &mut [u8], mut number: u64) {
 
 /// A text that is no run id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a run id is two numbers of 16 hex digits with a hyphen between, as `taskctl runs` shows it")]
+#[error(
+    "a run id is two numbers of 16 hex digits with a hyphen between, or the second of them alone, as `taskctl runs` shows it"
+)]
 pub struct RunIdError;
+
+/// A run of a task that is known: its whole [id](RunId), or the part of that which tells it from the others of its task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunOf {
+    /// `None` for whichever task it is.
+    pub task: Option<TaskId>,
+    pub key: RunKey,
+}
+
+impl RunOf {
+    /// Whether it is this run.
+    pub fn is(self, run: RunId) -> bool {
+        self.key == run.key && self.task.is_none_or(|task| task == run.task)
+    }
+}
+
+impl From<RunId> for RunOf {
+    fn from(run: RunId) -> Self {
+        Self { task: Some(run.task), key: run.key }
+    }
+}
+
+impl fmt::Display for RunOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let whole = RunId { task: self.task.unwrap_or_default(), key: self.key }.to_string();
+        f.write_str(if self.task.is_some() { &whole } else { &whole[HEX_DIGITS + 1..] })
+    }
+}
+
+impl FromStr for RunOf {
+    type Err = RunIdError;
+
+    fn from_str(text: &str) -> Result<Self, RunIdError> {
+        // What may follow the short one, the number of a backfill, has fewer digits.
+        if text.split('-').nth(1).is_some_and(|second| second.len() >= HEX_DIGITS) {
+            return text.parse::<RunId>().map(Self::from);
+        }
+        let RunId { key, .. } = format!("{:0width$}-{text}", 0, width = HEX_DIGITS).parse()?;
+        Ok(Self { task: None, key })
+    }
+}
 
 impl FromStr for RunId {
     type Err = RunIdError;
@@ -374,6 +417,22 @@ mod tests {
         let before_epoch = RunId { task: u64::MAX, key: RunKey::of(Time(-1)) };
         assert_eq!(before_epoch.to_string().parse(), Ok(before_epoch));
         assert_eq!("1-2".parse::<RunId>(), Err(RunIdError));
+    }
+
+    #[test]
+    fn the_second_part_of_a_run_id_names_it_among_the_runs_of_its_task() {
+        let first = RunId { task: 7, key: RunKey::of(Time(1_700_000_000_000_000_000)) };
+        for id in [first, RunId { key: RunKey { backfill: u32::MAX, ..first.key }, ..first }] {
+            let (whole, other) = (id.to_string(), RunId { task: 8, ..id });
+            let short = &whole[HEX_DIGITS + 1..];
+            let [by_whole, by_short]: [RunOf; 2] = [&whole, short].map(|text| text.parse().expect("a run"));
+            assert_eq!([by_whole.to_string(), by_short.to_string()], [&whole, short]);
+            assert!(by_whole.is(id) && !by_whole.is(other) && by_short.is(id) && by_short.is(other));
+        }
+        for no_run in ["", "1", "-", "17979cfe362a00", "17979cfe362a0000-", "17979cfe362a0000-b", "x-17979cfe362a0000"]
+        {
+            assert_eq!(no_run.parse::<RunOf>(), Err(RunIdError), "{no_run}");
+        }
     }
 
     #[test]

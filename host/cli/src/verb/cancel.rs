@@ -15,7 +15,7 @@ pub(crate) struct Cancel {
     /// The task
     name: String,
 
-    /// Only this run [default: whichever is going on]
+    /// Only this run, as `taskctl runs` names it [default: whichever is going on]
     run_id: Option<String>,
 }
 

@@ -14,7 +14,7 @@ use crate::table::Column;
 use crate::text::{clock, length, quoted, relative};
 use crate::value::{number, when};
 
-// An id that can be cancelled by, and what went wrong: with 80 columns there is no room for more, which `-o json` has.
+// What a run can be cancelled by, and what went wrong: with 80 columns there is no room for more, which `-o json` has.
 const COLUMNS: [Column; 5] = [
     Column::text("RUN"),
     Column::text("DUE"),
@@ -28,6 +28,7 @@ const COLUMNS: [Column; 5] = [
 #[command(after_help = "\
 Times are in UTC. A line like `success ×599` stands for due times in a row that
 went alike, the newest of which it shows; its remark tells over how long.
+A whole run id, as guests and `-o json` have it, begins with one of the task.
 
 Examples:
   taskctl runs backup --outcome error,timed_out
@@ -83,6 +84,11 @@ impl Runs {
     }
 }
 
+/// The part of a run's id that tells it from others of its task.
+fn short(run_id: &str) -> &str {
+    run_id.split_once('-').map_or(run_id, |(_, short)| short)
+}
+
 fn row(run: &Run, now: Timestamp) -> [Cell; COLUMNS.len()] {
     let outcome = outcome(run);
     let times = run.span.map(|span| format!(" ×{}", span.times)).unwrap_or_default();
@@ -92,7 +98,7 @@ fn row(run: &Run, now: Timestamp) -> [Cell; COLUMNS.len()] {
     let trigger = run.trigger.as_ref().map(|trigger| format!("triggered by {}: {}", trigger.task, trigger.outcome));
     let remarks = [over, again, attempts, trigger, remark(run).map(ToOwned::to_owned)];
     [
-        Cell::plain(&run.run_id),
+        Cell::plain(short(&run.run_id)),
         Cell::plain(clock(run.due, now)),
         Cell::new(format!("{outcome}{times}"), Style::of_outcome(outcome)),
         Cell::plain(took(run).unwrap_or_else(|| "-".to_owned())),
@@ -109,12 +115,12 @@ mod tests {
         let rows: Vec<_> = runs.iter().map(|run| row(run, time(testing::NOW))).collect();
         let table = crate::table::render(&COLUMNS, &rows, Some(80), false);
         assert!(table.lines().all(|line| console::measure_text_width(line) <= 80), "{table}");
-        assert!(runs.iter().all(|run| table.contains(&run.run_id)), "{table}");
+        assert!(runs.iter().all(|run| table.contains(short(&run.run_id))), "{table}");
         table
     }
 
     #[test]
-    fn runs_keep_their_ids_whole_in_eighty_columns() {
+    fn runs_keep_what_they_are_cancelled_by_whole_in_eighty_columns() {
         insta::assert_snapshot!(shown(&runs()));
     }
 

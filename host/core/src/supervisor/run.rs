@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::{Supervisor, TaskError, task_name};
-use crate::outcome::{Run, RunId};
+use crate::outcome::{Run, RunId, RunOf};
 use crate::ports::{Clock, Engine};
 use crate::spec::Overlap;
 
@@ -41,7 +41,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     ///
     /// # Errors
     /// [`TaskError::NotRunning`] or [`TaskError::RunNotFound`] if that run is not going on, and others of [`TaskError`].
-    pub async fn cancel(&self, name: &str, run: Option<RunId>) -> Result<RunId, TaskError> {
+    pub async fn cancel(&self, name: &str, run: Option<RunOf>) -> Result<RunId, TaskError> {
         let name = task_name(name)?;
         let task = name.clone();
         let cancelled = self.tell(&name, move |worker| {

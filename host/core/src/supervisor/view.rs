@@ -6,7 +6,7 @@ use crate::label::Selector;
 use crate::lateness::LatenessStats;
 use crate::log::LogLine;
 use crate::name::TaskName;
-use crate::outcome::{Counts, Outcome, Run, RunId, TaskId};
+use crate::outcome::{Counts, Outcome, Run, RunId, RunOf, TaskId};
 use crate::plugin::{PluginError, PluginFacts, Sha256};
 use crate::ports::{EngineStats, GrantFault, Pause, StoreError};
 use crate::spec::{SpecError, TaskSpec};
@@ -30,7 +30,7 @@ pub enum TaskError {
     #[error("task `{0}` has no run in progress")]
     NotRunning(TaskName),
     #[error("run {run} of task `{name}` is not in progress")]
-    RunNotFound { name: TaskName, run: RunId },
+    RunNotFound { name: TaskName, run: RunOf },
     #[error("the pause would end at {}, and that has passed", Told(*.0))]
     PauseEnded(Time),
     #[error("{due_times} due times are too many for one backfill; at most {most} are allowed")]

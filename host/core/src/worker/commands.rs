@@ -10,7 +10,7 @@ use super::slot::{MAX_OLD_PLUGINS, Rare};
 use super::{Known, NewUnit, Slot, Worker, release};
 use crate::log::TaskLog;
 use crate::name::TaskName;
-use crate::outcome::{Run, RunId, RunPhase, TaskId, Trigger};
+use crate::outcome::{Run, RunId, RunOf, RunPhase, TaskId, Trigger};
 use crate::plugin::Sha256;
 use crate::ports::{Clock, Definition, Runner};
 use crate::spec::Overlap;
@@ -225,12 +225,12 @@ impl<R: Runner, C: Clock> Worker<R, C> {
 
     /// Cancels the runs that have not ended, or only the one, also of a task that was deleted since. Answers with the one that was begun
     /// first.
-    pub(crate) fn cancel(&mut self, name: &str, run: Option<RunId>) -> Option<RunId> {
+    pub(crate) fn cancel(&mut self, name: &str, run: Option<RunOf>) -> Option<RunId> {
         let index = *self.by_name.get(name).or_else(|| self.leaving.get(name))?;
         let slot = self.slots[index as usize].as_ref()?;
         let open = slot.open_runs();
         let meant = match run {
-            Some(run) => open.iter().find(|other| other.id == run)?,
+            Some(run) => open.iter().find(|other| run.is(other.id))?,
             // The one that was begun first.
             None => open.last()?,
         };

@@ -277,7 +277,7 @@ fn only_the_named_run_is_cancelled() {
         bench.add(1, "a", "1s", &["sleep", "1h"]).await;
         pass(Duration::from_millis(1_500)).await;
         let other = RunId { task: 1, key: RunKey::of(START) };
-        assert_eq!(bench.ask(move |worker| worker.cancel("a", Some(other))).await, None);
+        assert_eq!(bench.ask(move |worker| worker.cancel("a", Some(other.into()))).await, None);
     });
 }
 

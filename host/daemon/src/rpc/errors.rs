@@ -188,7 +188,7 @@ mod tests {
             TaskError::RevisionConflict { name: name.clone(), expected: 1, actual: 2 },
             TaskError::RunInProgress { name: name.clone(), run },
             TaskError::NotRunning(name.clone()),
-            TaskError::RunNotFound { name: name.clone(), run },
+            TaskError::RunNotFound { name: name.clone(), run: run.into() },
             TaskError::Spec(SpecError::Name(TaskName::new("").expect_err("empty"))),
             TaskError::Spec(SpecError::MemoryRange(1)),
             TaskError::Spec(SpecError::Limit("lines".parse::<Limit>().expect_err("none of this name"))),

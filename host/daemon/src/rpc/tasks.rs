@@ -14,7 +14,7 @@ use taskhost_api::{
 };
 use taskhost_core::label::Selector;
 use taskhost_core::name::TaskName;
-use taskhost_core::outcome::{Outcome, RunId};
+use taskhost_core::outcome::{Outcome, RunOf};
 use taskhost_core::plugin::{PluginRef as CorePluginRef, Sha256};
 use taskhost_core::ports::Actor;
 use taskhost_core::schedule::parse_time;
@@ -191,7 +191,7 @@ impl TaskUnitApiServer for Rpc {
 
     async fn cancel(&self, extensions: &Extensions, request: CancelRequest) -> RpcResult<Cancelled> {
         caller(extensions)?;
-        let run: Option<RunId> = request
+        let run: Option<RunOf> = request
             .run_id
             .map(|run| run.parse())
             .transpose()
