@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -107,6 +108,24 @@ fn while_it_drains_changes_are_refused_and_a_second_signal_ends_the_waiting() {
     assert_eq!(host.ctl(&["add", "later"]).code, Some(6), "as if the host was gone");
     host.signal(Signal::INT);
     assert!(host.wait().success());
+}
+
+#[test]
+fn a_closed_terminal_ends_a_host_in_good_order_but_one_that_was_told_to_ignore_that() {
+    let env = TestEnv::new();
+    let host = env.host();
+    host.signal(Signal::HUP);
+    assert!(host.wait().success());
+
+    let serve = env.serve();
+    let mut nohup = Command::new("nohup");
+    nohup.arg(serve.get_program()).args(serve.get_args());
+    nohup.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    let host = Host::start(&env, nohup);
+    host.signal(Signal::HUP);
+    host.ok(&["add", "a"]);
+    host.wait_successes("a", 1);
+    host.stop();
 }
 
 #[test]

@@ -28,7 +28,7 @@ pub(crate) struct Cli {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run the host, until SIGTERM or Ctrl-C (the default)
+    /// Run the host, until SIGTERM, Ctrl-C or a closed terminal (the default)
     Serve(ServeArgs),
     /// Run a plugin without a host; its exit code is the guest's
     #[command(after_help = run::EXIT_CODES)]

@@ -21,7 +21,6 @@ use std::time::Instant;
 use anyhow::Context as _;
 use taskhost_api::{Patch, PluginRef, Schedule};
 use taskhost_cli::dev::{Brought, DevTask, Followed, LogStart, Refusal, schedule_in_words, sha256_of};
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 
 pub(crate) use self::args::{DevArgs, EXIT_CODES};
@@ -62,9 +61,8 @@ pub(crate) fn dev(args: &DevArgs) -> anyhow::Result<ExitCode> {
 }
 
 async fn run(args: &DevArgs) -> Result<(), Trouble> {
-    let signals = Signals::listen().and_then(|signals| Ok((signals, signal(SignalKind::hangup())?)));
-    let (mut signals, mut hangup) =
-        signals.map_err(|error| Trouble::failed(format!("failed to take over signals: {error}")))?;
+    let mut signals =
+        Signals::listen().map_err(|error| Trouble::failed(format!("failed to take over signals: {error}")))?;
     let plan = Plan::of(args)?;
     let wanted = plan::definition(args)?;
     let sources = match &plan.build {
@@ -97,7 +95,6 @@ async fn run(args: &DevArgs) -> Result<(), Trouble> {
         biased;
         trouble = own_ended => Err(trouble),
         _ = signals.next() => Err(Trouble { exit: 0, ..Trouble::failed(String::new()) }),
-        _ = hangup.recv() => Err(Trouble { exit: 0, ..Trouble::failed(String::new()) }),
         ended = session.build_and_swap() => ended,
         ended = session.follow() => ended,
         ended = session.watch_failures() => ended,

@@ -34,6 +34,7 @@ const REFUSED: u8 = 65;
 /// `EX_SOFTWARE` of sysexits.h: the guest did not come to an end of its own.
 const BROKEN: u8 = 70;
 /// As shells tell that a signal ended a program.
+const HUNG_UP: u8 = 129;
 const INTERRUPTED: u8 = 130;
 const TERMINATED: u8 = 143;
 
@@ -168,7 +169,11 @@ impl Ended {
             }
             Self::Signal(signal) => {
                 eprintln!("taskhost: stopped by {signal}");
-                if *signal == "SIGINT" { INTERRUPTED } else { TERMINATED }
+                match *signal {
+                    "SIGHUP" => HUNG_UP,
+                    "SIGINT" => INTERRUPTED,
+                    _ => TERMINATED,
+                }
             }
         })
     }

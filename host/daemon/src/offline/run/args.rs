@@ -9,7 +9,7 @@ use crate::offline::grant_args::GrantArgs;
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 success; a command's own exit code; 1 the task failed, or a file can't be read or written; 65 a host would refuse \
-the plugin; 70 it trapped, timed out, hit a limit or could not be run; 130 or 143 a signal stopped it; 2 wrong usage.";
+the plugin; 70 it trapped, timed out, hit a limit or could not be run; 129, 130 or 143 a signal stopped it; 2 wrong usage.";
 
 #[derive(Debug, Args)]
 pub(crate) struct RunArgs {
