@@ -89,7 +89,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// `prune` names (a selector, or all). All or none; with `dry_run` all is checked, and nothing done.
     ///
     /// # Errors
-    /// [`TaskError::Among`], and others of [`TaskError`]; whatever it is, nothing was changed.
+    /// [`TaskError::Among`] or [`TaskError::Several`], and others of [`TaskError`]; whatever it is, nothing was changed.
     pub async fn apply(
         &self,
         tasks: Vec<(String, SpecPatch)>,
@@ -98,13 +98,19 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         by: Actor,
     ) -> Result<Vec<Applied>, TaskError> {
         let mut specs = BTreeMap::new();
+        let mut refused = Vec::new();
         for (name, patch) in tasks {
             let name = task_name(&name)?;
-            let spec = self.new_spec(patch).map_err(|error| among(&name, error))?;
-            if specs.insert(name.clone(), spec).is_some() {
-                return Err(TaskError::Twice(name));
+            match self.new_spec(patch) {
+                Ok(spec) => {
+                    if specs.insert(name.clone(), spec).is_some() {
+                        return Err(TaskError::Twice(name));
+                    }
+                }
+                Err(error) => refused.push(among(&name, error)),
             }
         }
+        none_refused(refused)?;
         let this = self.clone();
         to_its_end(async move { this.apply_specs(specs, prune, dry_run, by).await }).await
     }
@@ -126,6 +132,7 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let mut old = self.definitions(all).await?;
         let mut ready = Vec::new();
         let mut applied = Vec::new();
+        let mut refused = Vec::new();
         for (task, spec) in specs {
             let spec = self.inner.specs.share(spec);
             let new = Some(Arc::clone(&spec));
@@ -145,10 +152,12 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
                 Ok(change) => ready.extend(change),
                 // For a look at what would change, nobody need send the plugin.
                 Err(TaskError::Plugin(PluginError::NotFound(_))) if dry_run => {}
-                Err(error) => return Err(among(&task, error)),
+                Err(error @ (TaskError::Store(_) | TaskError::ShuttingDown)) => return Err(error),
+                Err(error) => refused.push(among(&task, error)),
             }
             applied.push(Applied { task, kind, old, new });
         }
+        none_refused(refused)?;
         for (task, definition) in old {
             let spec = Some(Arc::clone(&definition.spec));
             ready.push(Ready::Delete { definition, mode: DeleteMode::Cancel });
@@ -259,6 +268,15 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
             definitions.extend(some.await?);
         }
         Ok(definitions)
+    }
+}
+
+/// All that is wrong at once: who mends it need not come back for each.
+fn none_refused(mut refused: Vec<TaskError>) -> Result<(), TaskError> {
+    match refused.len() {
+        0 => Ok(()),
+        1 => Err(refused.remove(0)),
+        _ => Err(TaskError::Several(refused)),
     }
 }
 

@@ -42,6 +42,9 @@ pub enum TaskError {
     /// One of several changes can't be made, and so none is.
     #[error("task `{name}`: {error}")]
     Among { name: TaskName, error: Box<TaskError> },
+    /// The same of several, each with its own reason.
+    #[error("{}", told_together(.0))]
+    Several(Vec<TaskError>),
     #[error("task `{0}` is given more than once")]
     Twice(TaskName),
     #[error(transparent)]
@@ -63,6 +66,18 @@ pub enum TaskError {
     Store(#[from] StoreError),
     #[error("the host is shutting down")]
     ShuttingDown,
+}
+
+/// How many of several reasons are told.
+const MAX_TOLD_REASONS: usize = 5;
+
+fn told_together(errors: &[TaskError]) -> String {
+    let told: Vec<String> = errors.iter().take(MAX_TOLD_REASONS).map(ToString::to_string).collect();
+    let more = match errors.len().saturating_sub(MAX_TOLD_REASONS) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    told.join("; ") + &more
 }
 
 /// A task as readers get it.

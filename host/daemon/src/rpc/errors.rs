@@ -62,6 +62,8 @@ fn translate(error: &TaskError) -> (ErrorCode, Option<String>) {
             Some(format!("`taskctl show {}` tells how many due times wait; try again when they have run", shell(name))),
         ),
         TaskError::Among { error, .. } => translate(error),
+        // What to do about the first; there is at least one.
+        TaskError::Several(errors) => errors.first().map_or((ErrorCode::SpecInvalid, None), translate),
         TaskError::Twice(_) => (ErrorCode::InvalidParams, hint("give each task once")),
         TaskError::Spec(error) => (ErrorCode::SpecInvalid, spec_hint(error)),
         TaskError::Grant(fault) | TaskError::Manifest(fault) => (ErrorCode::SpecInvalid, Some(fault.hint.clone())),

@@ -62,3 +62,18 @@ async fn tasks_that_are_applied_become_exactly_what_is_given() {
     let twice = supervisor.apply([tasks(), tasks()].concat(), None, false, BY).await;
     assert!(matches!(twice, Err(TaskError::Twice(_))));
 }
+
+#[tokio::test]
+async fn all_that_is_wrong_with_what_is_applied_is_told_at_once() {
+    let supervisor = start(&Arc::default()).await;
+    let never = SpecPatch { timeout: Some(Some("never".to_owned())), ..patch(&[]) };
+    let unknown = SpecPatch { plugin: Some(PluginRef::Sha256(Sha256([7; 32]))), ..patch(&[]) };
+    for wrong in [never, unknown] {
+        let tasks = (0..7).map(|number| (format!("task-{number}"), wrong.clone()));
+        let tasks: Vec<_> = tasks.chain([("right".to_owned(), patch(&[]))]).collect();
+        let refused = supervisor.apply(tasks, None, false, BY).await.expect_err("seven are wrong").to_string();
+        assert!(refused.contains("task `task-4`: ") && !refused.contains("task-5"), "{refused}");
+        assert!(refused.ends_with("; and 2 more"), "{refused}");
+        assert!(matches!(supervisor.get("right").await, Err(TaskError::NotFound(_))), "nothing was done");
+    }
+}
