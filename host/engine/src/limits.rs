@@ -12,8 +12,10 @@ pub(crate) const MAX_HOSTCALL_BYTES: usize = 16 << 20;
 pub(crate) const MAX_RANDOM_BYTES: u64 = 1 << 20;
 /// The elements of one table in a pool; no task's limit is higher.
 pub(crate) const MAX_TABLE_ELEMENTS: usize = 100_000;
-/// The frames of a trap's backtrace.
-pub(crate) const MAX_TRAP_FRAMES: usize = 8;
+/// The frames of a trap's backtrace: those that are told, behind those that a panic adds.
+pub(crate) const MAX_TRAP_FRAMES: usize = 24;
+/// How many of them are told.
+pub(crate) const MAX_TOLD_FRAMES: usize = 8;
 
 /// Every limit in force for a task; `u64::MAX` for none.
 #[derive(PartialEq, Eq)]

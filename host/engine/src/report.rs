@@ -6,10 +6,11 @@ use std::time::Duration;
 use taskhost_core::outcome::{MAX_DETAIL_BYTES, Outcome, RunReport, cut};
 use taskhost_core::spec::Limit;
 use taskhost_core::time::format_duration;
-use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime::{FrameInfo, PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_environ::demangle_function_name;
 use wasmtime_wasi::I32Exit;
 
+use crate::limits::MAX_TOLD_FRAMES;
 use crate::mask::Mask;
 use crate::virtual_time::OutOfTime;
 
@@ -144,7 +145,8 @@ fn failed(broken: &Broken) -> RunReport {
     }
 }
 
-/// The trap and the innermost frames: `wasm trap: integer divide by zero, in inner < outer < run`.
+/// The trap and the innermost frames: `wasm trap: integer divide by zero, in inner < outer < run`. Of a panic of Rust's, those from
+/// where it began.
 fn trap_detail(error: &wasmtime::Error) -> String {
     let mut detail = Detail(String::new());
     match write_trap(&mut detail, error) {
@@ -159,16 +161,73 @@ fn write_trap(detail: &mut Detail, error: &wasmtime::Error) -> fmt::Result {
         None => write!(detail, "{}", error.root_cause())?,
     }
     let frames = error.downcast_ref().map(WasmBacktrace::frames).unwrap_or_default();
-    for (at, frame) in frames.iter().enumerate() {
+    let names: Vec<String> = frames.iter().map(name_of).collect();
+    for (at, name) in from_where_it_began(&names).iter().take(MAX_TOLD_FRAMES).enumerate() {
         detail.write_str(if at == 0 { ", in " } else { " < " })?;
-        match frame.func_name() {
-            // What is not mangled, like a function of WAT or C, would be taken for a type of C++: `i` for `int`.
-            Some(name) if name.starts_with("_Z") || name.starts_with("_R") => demangle_function_name(detail, name)?,
-            Some(name) => detail.write_str(name)?,
-            None => write!(detail, "function {}", frame.func_index())?,
-        }
+        detail.write_str(name)?;
     }
     Ok(())
+}
+
+/// The name of a frame's function, as far as it could be kept.
+fn name_of(frame: &FrameInfo) -> String {
+    let mut name = Detail(String::new());
+    let written = match frame.func_name() {
+        // What is not mangled, like a function of WAT or C, would be taken for a type of C++: `i` for `int`.
+        Some(mangled) if mangled.starts_with("_Z") || mangled.starts_with("_R") => {
+            demangle_function_name(&mut name, mangled)
+        }
+        Some(plain) => name.write_str(plain),
+        None => write!(name, "function {}", frame.func_index()),
+    };
+    match written {
+        Ok(()) | Err(fmt::Error) => without_hashes(&name.0),
+    }
+}
+
+/// The hash of a crate's version in a mangled name of Rust's, in digits, at least.
+const MIN_HASH_DIGITS: usize = 12;
+
+/// A name without the hashes of its crates: `core[4d105328dfd0a45]::panicking::panic` is `core::panicking::panic`.
+fn without_hashes(name: &str) -> String {
+    let mut plain = String::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((before, after)) = rest.split_once('[') {
+        plain.push_str(before);
+        match after.split_once(']') {
+            Some((hash, behind)) if hash.len() >= MIN_HASH_DIGITS && hash.bytes().all(|b| b.is_ascii_hexdigit()) => {
+                rest = behind;
+            }
+            _ => {
+                plain.push('[');
+                rest = after;
+            }
+        }
+    }
+    plain + rest
+}
+
+/// The functions through which a panic of Rust's ends in a trap: all that one reads of it otherwise, as they are so many.
+const PANICKING: [&str; 9] = [
+    "__rustc::",
+    "abort",
+    "core::option::",
+    "core::panicking::",
+    "core::result::unwrap_failed",
+    "rust_panic",
+    "std::panicking::",
+    "std::process::abort",
+    "std::sys::",
+];
+
+/// The frames without those of a panic that has begun. All of them where there are no others.
+fn from_where_it_began(names: &[String]) -> &[String] {
+    let is_panicking = |name: &String| PANICKING.iter().any(|prefix| name.starts_with(prefix));
+    match names.iter().position(|name| !is_panicking(name)) {
+        // A trap of `std::sys` itself is none of a panic.
+        Some(began) if names[..began].iter().any(|name| name.contains("panic")) => &names[began..],
+        _ => names,
+    }
 }
 
 /// A text that takes no more than is kept: a guest's mangled names may unfold into anything.
@@ -201,6 +260,37 @@ mod tests {
         assert_eq!(report.outcome, Outcome::HostError);
         let detail = "the host has no room left: maximum concurrent limit of 0 for core instances reached";
         assert_eq!(report.detail.as_deref(), Some(detail));
+    }
+
+    #[test]
+    fn names_of_functions_have_no_hashes() {
+        for (name, told) in [
+            ("core[4d105328dfd0a45]::panicking::panic", "core::panicking::panic"),
+            (
+                "f::<std[f0225afff4931265]::a::{closure#0}, [u8; 16], [deadbeef]>",
+                "f::<std::a::{closure#0}, [u8; 16], [deadbeef]>",
+            ),
+            ("a[", "a["),
+            ("run", "run"),
+        ] {
+            assert_eq!(without_hashes(name), told);
+        }
+    }
+
+    #[test]
+    fn the_frames_of_a_panic_are_told_from_where_it_began() {
+        let told = |names: &str| {
+            let names: Vec<String> = names.split(" < ").map(str::to_owned).collect();
+            from_where_it_began(&names).join(" < ")
+        };
+        let machinery = "abort < std::sys::pal::wasi::abort_internal < std::process::abort < __rustc::__rust_abort < \
+                         __rustc::rust_panic < std::panicking::panic_with_hook < core::panicking::panic_fmt < \
+                         core::option::unwrap_failed";
+        assert_eq!(told(&format!("{machinery} < probe::inner < probe::run")), "probe::inner < probe::run");
+        assert_eq!(told(machinery), machinery);
+        for other in ["std::sys::read < probe::run", "abort < check < run", "function 7 < run", "run"] {
+            assert_eq!(told(other), other);
+        }
     }
 
     #[test]
