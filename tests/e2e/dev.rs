@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, open};
 use rustix::process::Signal;
 use serde_json::json;
 
-use crate::support::{Followed, Host, TestEnv, eventually, guest_bytes, make_fifo};
+use crate::support::{Followed, HEEDING_HANGUP, Host, TestEnv, eventually, guest_bytes, make_fifo, started_by};
 
 /// A plugin that prints this word of five letters.
 fn printing(word: &str) -> String {
@@ -32,7 +32,7 @@ fn save(path: &Path, bytes: impl AsRef<[u8]>) {
 
 #[track_caller]
 fn dev(env: &TestEnv, words: &[&str]) -> Followed {
-    Followed::spawn_with_stderr(&mut env.taskhost(&[&["dev", "mine"], words].concat()))
+    Followed::spawn_with_stderr(&mut started_by(&HEEDING_HANGUP, &env.taskhost(&[&["dev", "mine"], words].concat())))
 }
 
 #[track_caller]

@@ -2,12 +2,11 @@
 
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{Host, TestEnv, eventually, guest, probe};
+use crate::support::{HEEDING_HANGUP, Host, TestEnv, eventually, guest, probe, started_by};
 
 /// A rate at which nothing runs during a test.
 const NEVER: &str = "10y";
@@ -113,15 +112,16 @@ fn while_it_drains_changes_are_refused_and_a_second_signal_ends_the_waiting() {
 #[test]
 fn a_closed_terminal_ends_a_host_in_good_order_but_one_that_was_told_to_ignore_that() {
     let env = TestEnv::new();
-    let host = env.host();
+    let host = Host::start(&env, started_by(&HEEDING_HANGUP, &env.serve()));
+    add_probe(&host, "slow", &["sleep", "500"]);
+    host.ok(&["run", "slow", "--no-wait"]);
+    // As a shell tells it and then the kernel.
+    host.signal(Signal::HUP);
     host.signal(Signal::HUP);
     assert!(host.wait().success());
 
-    let serve = env.serve();
-    let mut nohup = Command::new("nohup");
-    nohup.arg(serve.get_program()).args(serve.get_args());
-    nohup.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    let host = Host::start(&env, nohup);
+    let host = Host::start(&env, started_by(&["nohup"], &env.serve()));
+    assert_eq!(host.json(&["runs", "slow"])["runs"][0]["outcome"], "success", "it had its grace");
     host.signal(Signal::HUP);
     host.ok(&["add", "a"]);
     host.wait_successes("a", 1);

@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use self::env::TestEnv;
 pub(crate) use self::host::Host;
-pub(crate) use self::process::{Followed, Ran, run_to_end};
+pub(crate) use self::process::{Followed, HEEDING_HANGUP, Ran, run_to_end, started_by};
 pub(crate) use self::stream::{Refused, Stream};
 
 /// How long anything may take before a test gives up on it. Nothing waits for this but a test that fails, so it is generous:

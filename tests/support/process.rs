@@ -90,6 +90,20 @@ impl Lines {
     }
 }
 
+/// The same program, started by another that becomes it: `nohup`, or `env` with options.
+pub(crate) fn started_by(starter: &[&str], program: &Command) -> Command {
+    let mut started = Command::new(starter[0]);
+    started.args(&starter[1..]).arg(program.get_program()).args(program.get_args());
+    started.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    if let Some(dir) = program.get_current_dir() {
+        started.current_dir(dir);
+    }
+    started
+}
+
+/// A starter of what heeds that its terminal closes: the tests themselves may be run by one that has that ignored.
+pub(crate) const HEEDING_HANGUP: [&str; 2] = ["env", "--default-signal=HUP"];
+
 /// A program that has ended.
 #[derive(Debug)]
 pub(crate) struct Ran {

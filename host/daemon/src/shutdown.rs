@@ -23,7 +23,8 @@ use crate::Host;
 pub(crate) struct Signals {
     terminate: Signal,
     interrupt: Signal,
-    /// `None` where it is ignored, as `nohup` has it: what was started so outlives its terminal.
+    /// `None` where it is ignored, as `nohup` has it: what was started so outlives its terminal. And once it has come: of a terminal that
+    /// closes, both the shell and the kernel tell, and nobody has asked twice.
     hangup: Option<Signal>,
 }
 
@@ -54,7 +55,10 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => "SIGTERM",
             _ = self.interrupt.recv() => "SIGINT",
-            _ = hung_up => "SIGHUP",
+            _ = hung_up => {
+                self.hangup = None;
+                "SIGHUP"
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use wasmtime_wasi::WasiCtxBuilder;
 
 use crate::grant::reach::TooMuch;
 use crate::grant::{files, secrets};
+use crate::guest::{self, Begins};
 use crate::held::Held;
 use crate::job::{Idle, JobInner};
 use crate::load::{Live, Loaded};
@@ -27,14 +28,8 @@ const HANDLES_PER_KEPT: usize = 2;
 /// A text that is cut between letters may be so much shorter than its bound.
 const CUT_LETTER_BYTES: usize = 4;
 
-/// Makes the attempt; loads the plugin first if it is not `loaded`. When it has ended, its slot is free.
-pub(crate) async fn attempt(
-    job: Arc<JobInner>,
-    loaded: Option<Arc<Loaded>>,
-    attempt: Attempt,
-    deadline: Instant,
-    probe: Arc<Probe>,
-) -> RunReport {
+/// Makes the attempt; loads the plugin first if it is not. When it has ended, its slot is free.
+pub(crate) async fn attempt(job: Arc<JobInner>, begins: Begins, attempt: Attempt, probe: Arc<Probe>) -> RunReport {
     // What is seldom is in boxes of its own, so that the future of every other attempt is small.
     let secrets = match &job.setup.spec.grants().secrets[..] {
         [] => None,
@@ -43,17 +38,28 @@ pub(crate) async fn attempt(
             Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
         },
     };
-    let turn = Turn { attempt, deadline, probe, secrets };
     // One that was made with other secrets would go on with them.
-    if let Some(idle) = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(turn.secrets.as_ref())) {
-        return Box::pin(call_again(&job, *idle, &turn)).await;
-    }
-    let loaded = match loaded {
-        Some(loaded) => loaded,
-        None => match Box::pin(job.load()).await {
-            Ok(loaded) => loaded,
-            Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
-        },
+    let idle = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(secrets.as_ref()));
+    let (deadline, instance) = match (begins, idle) {
+        (Begins::Loaded(_, deadline), Some(idle)) => (deadline, Err(idle)),
+        (Begins::Loaded(loaded, deadline), None) => (deadline, Ok(loaded)),
+        (Begins::Unloaded(set), idle) => {
+            let instance = match idle {
+                Some(idle) => Err(idle),
+                None => match Box::pin(job.load()).await {
+                    Ok(loaded) => Ok(loaded),
+                    Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+                },
+            };
+            let deadline = guest::deadline(Instant::now(), attempt.timeout);
+            set.set(deadline).ok();
+            (deadline, instance)
+        }
+    };
+    let turn = Turn { attempt, deadline, probe, secrets };
+    let loaded = match instance {
+        Ok(loaded) => loaded,
+        Err(idle) => return Box::pin(call_again(&job, *idle, &turn)).await,
     };
     match call_fresh(&job, &loaded, &turn).await {
         Some(report) => report,

@@ -13,9 +13,12 @@ use taskhost_core::ports::{Attempt, RunControl};
 use taskhost_core::spec::Limit;
 use taskhost_core::time::format_duration;
 
+use tokio::sync::SetOnce;
+
 use crate::attempt::attempt;
 use crate::epoch::Beat;
 use crate::job::JobInner;
+use crate::load::Loaded;
 use crate::report::ran_longer_than;
 use crate::threads::thread_cpu;
 use crate::turn::Probe;
@@ -36,7 +39,8 @@ pub(crate) struct Guest {
     pub(crate) is_loaded: bool,
     control: Arc<RunControl>,
     timeout: Duration,
-    deadline: Instant,
+    /// When its attempt must end, once its plugin is loaded: what the host takes for that is not the guest's.
+    deadline: Result<Instant, Arc<SetOnce<Instant>>>,
     /// How long it was polled, all its polls together.
     spent: Duration,
     used_up: bool,
@@ -45,6 +49,19 @@ pub(crate) struct Guest {
 }
 
 type GuestFuture = Pin<Box<dyn Future<Output = RunReport> + Send>>;
+
+/// How an attempt begins.
+pub(crate) enum Begins {
+    /// With a plugin that is loaded, and a deadline.
+    Loaded(Arc<Loaded>, Instant),
+    /// Its plugin must be loaded, and its deadline set then.
+    Unloaded(Arc<SetOnce<Instant>>),
+}
+
+/// When an attempt must end that begins now.
+pub(crate) fn deadline(now: Instant, timeout: Duration) -> Instant {
+    now.checked_add(timeout).unwrap_or_else(|| now + FAR_FUTURE)
+}
 
 /// How a poll of a guest ended, unless the guest waits.
 pub(crate) enum Slice {
@@ -61,11 +78,17 @@ impl Guest {
         let started = Instant::now();
         let probe = Probe::new(started);
         let (control, timeout) = (Arc::clone(&of.control), of.timeout);
-        let deadline = started.checked_add(timeout).unwrap_or_else(|| started + FAR_FUTURE);
         let cpu = CpuMeter::new(job.setup.bounds.of(Limit::CpuMs));
-        let loaded = job.loaded(started);
+        let loaded = job.loaded(started).map(|loaded| (loaded, deadline(started, timeout)));
         let is_loaded = loaded.is_some();
-        let future = Box::pin(attempt(Arc::clone(&job), loaded, of, deadline, Arc::clone(&probe)));
+        let (begins, deadline) = match loaded {
+            Some((loaded, deadline)) => (Begins::Loaded(loaded, deadline), Ok(deadline)),
+            None => {
+                let deadline = Arc::<SetOnce<Instant>>::default();
+                (Begins::Unloaded(Arc::clone(&deadline)), Err(deadline))
+            }
+        };
+        let future = Box::pin(attempt(Arc::clone(&job), begins, of, Arc::clone(&probe)));
         Self { future, probe, job, is_loaded, control, timeout, deadline, spent: Duration::ZERO, used_up: false, cpu }
     }
 
@@ -99,15 +122,22 @@ impl Guest {
         RunReport::of(Outcome::LimitExceeded).with_detail(Limit::CpuMs.as_str())
     }
 
-    /// The deadline counts from the start of the attempt, whatever it has done since.
+    /// The deadline counts from the start of the attempt, whatever it has done since; or from when its plugin was loaded.
     pub(crate) fn watch(&self) -> Watch {
         let control = Arc::clone(&self.control);
-        let deadline = self.deadline;
+        let deadline = self.deadline.clone();
+        let timed_out = async move {
+            let deadline = match deadline {
+                Ok(deadline) => deadline,
+                Err(deadline) => *deadline.wait().await,
+            };
+            tokio::time::sleep_until(deadline.into()).await;
+        };
         Box::pin(async move {
             tokio::select! {
                 biased;
                 () = control.stopped() => Outcome::Cancelled,
-                () = tokio::time::sleep_until(deadline.into()) => Outcome::TimedOut,
+                () = timed_out => Outcome::TimedOut,
             }
         })
     }

@@ -47,13 +47,8 @@ impl JobInner {
 
     /// Loads the plugin, which was not, or no more.
     pub(crate) async fn load(&self) -> Result<Arc<Loaded>, PluginError> {
-        let (plugins, program, worker) = (Arc::clone(&self.plugins), Arc::clone(&self.program), self.setup.worker);
-        let loaded = if program.seat(SeatOf::Worker(worker)).is_loading() {
-            // To its end, by who began: those who only wait need not be remembered when they are gone.
-            plugins.loaded(&program, worker).await?
-        } else {
-            to_its_end(async move { plugins.loaded(&program, worker).await }).await?
-        };
+        let (plugins, program, worker) = (Arc::clone(&self.plugins), self.program_to_load(), self.setup.worker);
+        let loaded = to_its_end(async move { plugins.loaded(&program, worker).await }).await?;
         if loaded.big {
             self.lane.slow();
         }
@@ -66,8 +61,17 @@ impl JobInner {
         if let Some(loaded) = self.plugins.residents.find(self.program.seat(SeatOf::Overflow), Instant::now()) {
             return Ok(loaded);
         }
-        let (plugins, program) = (Arc::clone(&self.plugins), Arc::clone(&self.program));
+        let (plugins, program) = (Arc::clone(&self.plugins), self.program_to_load());
         to_its_end(async move { plugins.overflow(&program).await }).await
+    }
+
+    /// Its program, or the one in the place of that if it could not be compiled and somebody has put the plugin again.
+    fn program_to_load(&self) -> Arc<Program> {
+        if self.program.is_refused() {
+            self.plugins.programs.get(self.program.sha256)
+        } else {
+            Arc::clone(&self.program)
+        }
     }
 
     /// Takes the instance that is kept, for a run.
@@ -94,8 +98,7 @@ impl JobInner {
     }
 }
 
-/// Loads a plugin though the attempt that waits for it may end at its deadline meanwhile: else one that takes longer to be loaded than its
-/// task has would begin to be loaded again and again.
+/// Loads a plugin though the attempt that waits for it may be stopped meanwhile: others wait for it as well.
 async fn to_its_end(
     loading: impl Future<Output = Result<Arc<Loaded>, PluginError>> + Send + 'static,
 ) -> Result<Arc<Loaded>, PluginError> {

@@ -38,13 +38,6 @@ pub(crate) struct Seat {
     pub(crate) loading: tokio::sync::Mutex<()>,
 }
 
-impl Seat {
-    /// Whether somebody loads it now.
-    pub(crate) fn is_loading(&self) -> bool {
-        self.loading.try_lock().is_err()
-    }
-}
-
 /// On which engine a plugin is loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SeatOf {
@@ -75,7 +68,7 @@ impl Program {
     }
 
     /// Whether it is known that it can't be compiled.
-    fn is_refused(&self) -> bool {
+    pub(crate) fn is_refused(&self) -> bool {
         self.artefact.get().is_some_and(Result::is_err)
     }
 

@@ -10,6 +10,7 @@ use super::{PluginView, Supervisor, TaskError, to_its_end};
 use crate::name::TaskName;
 use crate::plugin::{PluginError, PluginFacts, PluginRef, Sha256};
 use crate::ports::{Clock, Engine, StoredPlugin};
+use crate::spec::TaskSpec;
 
 /// The shortest beginning of a sha256 that may stand for it, in digits.
 const MIN_PREFIX_DIGITS: usize = 6;
@@ -120,7 +121,8 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let in_use = |tasks, example| TaskError::PluginInUse { plugin: sha256, tasks, example };
         let deletion = self.inner.plugin_uses.delete(sha256);
         let _deletion = deletion.map_err(|example| match example {
-            Some(example) => in_use(plugin.tasks + 1, example),
+            // By one that is being added, if by none yet.
+            Some(example) => in_use(plugin.tasks.max(1), example),
             None => PluginError::NotFound(sha256.to_string()).into(),
         })?;
         if let Some(example) = self.user_of(sha256).await? {
@@ -200,8 +202,11 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
     }
 
     /// Has all tasks of a plugin that turned out to be of no use end their due times as `host_error`, until it is put again.
-    pub(super) async fn give_up(&self, plugin: Sha256, error: &PluginError) {
+    pub(super) async fn give_up(&self, plugin: Sha256, task: &TaskName, spec: Arc<TaskSpec>) {
         let _change = self.inner.plugin_changes.lock().await;
+        // What is wrong with it is known, so this takes a moment; and it may have been put again meanwhile.
+        let Err(error) = self.prepare(task, spec).await else { return };
+        tracing::error!(%plugin, %error, "failed to compile; the due times of its tasks end as host_error");
         self.unready().insert(plugin);
         let fault: Arc<str> = error.to_string().into();
         for worker in 0..self.inner.workers.len() {

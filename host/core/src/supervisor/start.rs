@@ -16,7 +16,7 @@ use crate::claims::Claims;
 use crate::events::EventBus;
 use crate::log::LogSink;
 use crate::name::TaskName;
-use crate::plugin::Sha256;
+use crate::plugin::{PluginError, Sha256};
 use crate::ports::{AtHand, Clock, Engine, LoadedTask, Store, StoreError, resolve};
 use crate::recorder::{MAX_URGENT, Recorder};
 use crate::shard::SHARDS;
@@ -170,13 +170,18 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         tracing::info!(plugins = uncompiled.len(), "compiling plugins for this version of the host");
         let at_once = self.inner.workers.len();
         let compiled = stream::iter(uncompiled).for_each_concurrent(at_once, async |(plugin, (task, spec))| {
-            if let Err(error) = self.prepare(&task, spec).await {
-                tracing::error!(%plugin, %error, "failed to compile; the due times of its tasks end as host_error");
-                self.give_up(plugin, &error).await;
+            match self.prepare(&task, Arc::clone(&spec)).await {
+                // Of the latter, the tasks were deleted meanwhile.
+                Ok(_) | Err(PluginError::NotFound(_)) => {}
+                Err(PluginError::Invalid { .. } | PluginError::Crashed(_) | PluginError::Damaged(_)) => {
+                    self.give_up(plugin, &task, spec).await;
+                }
+                // The runs of its tasks try again.
+                Err(error) => tracing::warn!(%plugin, %error, "failed to compile a plugin"),
             }
         });
         compiled.await;
-        tracing::info!("all plugins in use are compiled");
+        tracing::info!("compiled what tasks use");
     }
 }
 

@@ -3,22 +3,26 @@
 //! The protocol is tungstenite's. jsonrpsee's own WebSockets answer no call whose id is negative, a fraction or used twice,
 //! give errors without `data`, and bound what a connection has going on by refusing, not by reading no more.
 
+use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use futures_util::{Sink, SinkExt, StreamExt};
+use bytes::Bytes;
+use futures_util::{Sink, StreamExt};
 use http::{Request, StatusCode};
 use hyper::body::Incoming;
 use jsonrpsee::server::{HttpBody, HttpResponse};
 use taskhost_api::MAX_MESSAGE_BYTES;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, timeout};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
@@ -34,6 +38,12 @@ const SILENCE_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// How long a client has to close its side when the host has closed its own.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many messages are read ahead of those that go on, which have together no more bytes than one may, but for the last.
+const MAX_HELD: usize = 64;
+
+/// How much is given to the socket at a time, in bytes.
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// What is allocated for every connection, to read into.
 const READ_BUFFER_BYTES: usize = 8 * 1024;
@@ -58,27 +68,29 @@ where
     let mut connection = Connection::new(socket, session);
     let mut pings = pings();
     while !connection.session.is_over() {
+        connection.begin_held()?;
         let (may_read, may_work) = (connection.may_read(), connection.may_work());
         let subscriptions_deadline = connection.session.subscriptions_deadline();
         tokio::select! {
-            // As over the stream: all answers that are ready share one write.
+            // As over the stream: all answers that are ready share one write. What seldom comes is before what a client may send
+            // without an end.
             biased;
             Some(step) = connection.session.next(), if may_work => {
                 if let Some(text) = connection.session.take(step) {
-                    connection.send(Message::text(text)).map_err(broken)?;
+                    connection.send(text);
                 }
             }
-            moved = connection.wire.moved(may_read) => match moved {
-                Moved::Sent => {}
-                Moved::Received(message) => connection.received(message)?,
-                Moved::Failed(error) => connection.failed(error)?,
-                Moved::Ended => connection.session.finish(Reading::Ended),
-            },
             () = stop.cancelled(), if connection.session.reading() == Reading::Open => {
                 connection.session.finish(Reading::Stopped);
             }
             _ = pings.tick() => connection.ping(may_read)?,
             () = stream::at(subscriptions_deadline) => connection.session.forget_subscriptions(),
+            moved = connection.wire.moved(may_read) => match moved {
+                Moved::Sent => {}
+                Moved::Received(message) => connection.received(message)?,
+                Moved::Failed(error) => connection.failed(error)?,
+                Moved::Ended => connection.ended(),
+            },
         }
     }
     connection.close().await
@@ -94,16 +106,18 @@ fn pings() -> Interval {
 struct Connection<S> {
     session: Session,
     wire: Wire<S>,
+    /// Messages that came while as many went on as may: they are read all the same, since pings, and that the client is gone, stand
+    /// behind them.
+    held: VecDeque<Message>,
+    held_bytes: usize,
     /// When the client was last heard of, or not listened to.
     heard: Instant,
-    /// What the client is told of the rule that it broke.
-    broken_rule: Option<CloseFrame>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     fn new(socket: WebSocketStream<S>, session: Session) -> Self {
-        let wire = Wire { socket, waiting_bytes: 0, must_flush: false };
-        Self { session, wire, heard: Instant::now(), broken_rule: None }
+        let wire = Wire { socket, waiting: VecDeque::new(), waiting_bytes: 0, sent_bytes: 0, must_flush: false };
+        Self { session, wire, held: VecDeque::new(), held_bytes: 0, heard: Instant::now() }
     }
 
     fn may_work(&self) -> bool {
@@ -111,55 +125,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn may_read(&self) -> bool {
-        self.session.may_begin() && self.wire.has_room()
+        let holds_more = self.held.len() < MAX_HELD && self.held_bytes < MAX_MESSAGE_BYTES;
+        self.session.reading() == Reading::Open && self.wire.has_room() && holds_more
     }
 
-    fn send(&mut self, message: Message) -> Result<(), Error> {
-        // Nobody waits for the answers to a connection that its client closed.
-        if self.session.reading() == Reading::Ended { Ok(()) } else { self.wire.send(message) }
+    fn send(&mut self, text: String) {
+        // Nobody waits for the answers to a connection that its client closed, or that was closed upon it.
+        if matches!(self.session.reading(), Reading::Open | Reading::Stopped) {
+            self.wire.send(text);
+        }
     }
 
     fn received(&mut self, message: Message) -> io::Result<()> {
         self.heard = Instant::now();
         match message {
-            Message::Text(text) => self.begin(text.as_bytes()),
-            Message::Binary(bytes) => self.begin(&bytes),
+            Message::Text(_) | Message::Binary(_) => {
+                self.held_bytes += message.len();
+                self.held.push_back(message);
+            }
             // The answer to it waits to be sent.
-            Message::Ping(_) => {
-                self.wire.must_flush = true;
-                Ok(())
-            }
+            Message::Ping(_) => self.wire.must_flush = true,
             Message::Close(_) => {
+                self.ended();
                 self.wire.must_flush = true;
-                self.session.finish(Reading::Ended);
-                Ok(())
             }
-            Message::Pong(_) | Message::Frame(_) => Ok(()),
+            Message::Pong(_) | Message::Frame(_) => {}
         }
+        self.begin_held()
     }
 
-    /// Where a message ends is known whatever is in it: one that is no JSON takes nothing from those that follow.
-    fn begin(&mut self, message: &[u8]) -> io::Result<()> {
-        match self.session.begin(message) {
-            Ok(()) => Ok(()),
-            Err(error) => self.send(Message::text(stream::without_id(error))).map_err(broken),
+    /// The client has said all that it had to say, and hears nothing more.
+    fn ended(&mut self) {
+        self.wire.forget();
+        self.session.finish(Reading::Ended);
+    }
+
+    /// Begins as many messages as may go on. Where one ends is known whatever is in it: one that is no JSON takes nothing from those
+    /// that follow.
+    fn begin_held(&mut self) -> io::Result<()> {
+        while self.session.may_begin()
+            && self.wire.has_room()
+            && let Some(message) = self.held.pop_front()
+        {
+            self.held_bytes -= message.len();
+            if let Err(error) = self.session.begin(&message.into_data()) {
+                self.send(stream::without_id(error));
+            }
         }
+        Ok(())
     }
 
     /// A message can't be read. The client is told why where that is its own doing.
     fn failed(&mut self, error: Error) -> io::Result<()> {
         let code = match &error {
             Error::Capacity(_) => {
-                self.send(Message::text(stream::without_id(stream::too_large()))).map_err(broken)?;
+                self.send(stream::without_id(stream::too_large()));
                 CloseCode::Size
             }
             Error::Utf8(_) => CloseCode::Invalid,
             Error::Protocol(_) => CloseCode::Protocol,
             _ => return Err(broken(error)),
         };
-        self.broken_rule = Some(CloseFrame { code, reason: error.to_string().into() });
         self.session.finish(Reading::GivenUp);
-        Ok(())
+        self.wire.close(CloseFrame { code, reason: error.to_string().into() }).map_err(broken)
     }
 
     /// Asks the client whether it is there, unless it has not been for too long.
@@ -172,37 +200,37 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if self.heard.elapsed() >= SILENCE_TIMEOUT {
             return Err(io::Error::new(io::ErrorKind::TimedOut, "the client does not answer pings"));
         }
-        self.send(Message::Ping(Default::default())).map_err(broken)
+        self.wire.put(Message::Ping(Bytes::new())).map_err(broken)
     }
 
     /// Sends what waits, says why the connection ends, and hears the client out.
     async fn close(mut self) -> io::Result<()> {
         let reading = self.session.reading();
-        let frame = match (reading, self.broken_rule) {
-            (Reading::Ended, _) => None,
-            (_, Some(frame)) => Some(frame),
-            (_, None) => Some(CloseFrame { code: CloseCode::Away, reason: "the host stops".into() }),
-        };
+        self.wire.flush().await.map_err(broken)?;
         let socket = &mut self.wire.socket;
-        match frame {
-            Some(frame) => socket.close(Some(frame)).await.map_err(broken)?,
-            None => socket.flush().await.map_err(broken)?,
+        if reading == Reading::Stopped {
+            let frame = CloseFrame { code: CloseCode::Away, reason: "the host stops".into() };
+            socket.close(Some(frame)).await.map_err(broken)?;
         }
         // How the client ends, or whether it does in time, changes nothing any more.
         drop(timeout(CLOSE_TIMEOUT, async { while let Some(Ok(_)) = socket.next().await {} }).await);
+        let socket = socket.get_mut();
+        socket.shutdown().await.ok();
         if reading == Reading::GivenUp {
-            stream::linger(socket.get_mut()).await;
+            stream::linger(socket).await;
         }
         Ok(())
     }
 }
 
-/// A WebSocket, and how much of what was given to it is not sent.
+/// A WebSocket, and what is to be sent over it: a piece at a time, since the room for what it was given once it keeps for ever.
 struct Wire<S> {
     socket: WebSocketStream<S>,
-    /// 0 when all is.
+    waiting: VecDeque<Bytes>,
     waiting_bytes: usize,
-    /// Something waits that is not ours: the answer to a ping.
+    /// How much of the first of them was given to the socket.
+    sent_bytes: usize,
+    /// The socket has something to send.
     must_flush: bool,
 }
 
@@ -220,12 +248,69 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.waiting_bytes < MAX_WAITING_BYTES
     }
 
-    /// Puts a message behind those that wait.
-    fn send(&mut self, message: Message) -> Result<(), Error> {
-        self.waiting_bytes += message.len();
+    /// Puts a text behind those that wait.
+    fn send(&mut self, text: String) {
+        self.waiting_bytes += text.len();
+        self.waiting.push_back(text.into());
+    }
+
+    /// Closes, behind all that waits.
+    fn close(&mut self, frame: CloseFrame) -> Result<(), Error> {
+        while let Some(piece) = self.next_piece(usize::MAX) {
+            self.put(piece)?;
+        }
+        self.put(Message::Close(Some(frame)))
+    }
+
+    fn forget(&mut self) {
+        self.waiting.clear();
+        (self.waiting_bytes, self.sent_bytes) = (0, 0);
+    }
+
+    /// Gives a message to the socket, which takes any: how many is up to `has_room`.
+    fn put(&mut self, message: Message) -> Result<(), Error> {
         self.must_flush = true;
-        // The socket takes any number of messages: how many is up to `has_room`.
         Pin::new(&mut self.socket).start_send(message)
+    }
+
+    /// The next piece of what waits, of at most so many bytes.
+    fn next_piece(&mut self, most: usize) -> Option<Message> {
+        let text = self.waiting.front()?;
+        let is_first = self.sent_bytes == 0;
+        let end = text.len().min(self.sent_bytes.saturating_add(most));
+        let (piece, is_last) = (text.slice(self.sent_bytes..end), end == text.len());
+        self.waiting_bytes -= piece.len();
+        self.sent_bytes = end;
+        if is_last {
+            self.waiting.pop_front();
+            self.sent_bytes = 0;
+        }
+        let kind = if is_first { Data::Text } else { Data::Continue };
+        Some(Message::Frame(Frame::message(piece, OpCode::Data(kind), is_last)))
+    }
+
+    /// Sends all that waits.
+    async fn flush(&mut self) -> Result<(), Error> {
+        poll_fn(|cx| self.poll_sent(cx)).await
+    }
+
+    fn poll_sent(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        loop {
+            if self.must_flush {
+                ready!(Pin::new(&mut self.socket).poll_flush(cx))?;
+                self.must_flush = false;
+            }
+            let mut room = PIECE_BYTES;
+            while room > 0
+                && let Some(piece) = self.next_piece(room)
+            {
+                room = room.saturating_sub(piece.len().max(1));
+                self.put(piece)?;
+            }
+            if !self.must_flush {
+                return Poll::Ready(Ok(()));
+            }
+        }
     }
 
     /// Sends what waits, and receives a message if it may.
@@ -234,11 +319,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 
     fn poll_moved(&mut self, cx: &mut Context<'_>, may_read: bool) -> Poll<Moved> {
-        if self.must_flush
-            && let Poll::Ready(flushed) = Pin::new(&mut self.socket).poll_flush(cx)
-        {
-            (self.waiting_bytes, self.must_flush) = (0, false);
-            return Poll::Ready(flushed.map_or_else(Moved::Failed, |()| Moved::Sent));
+        let waited = self.must_flush || !self.waiting.is_empty();
+        if waited && let Poll::Ready(sent) = self.poll_sent(cx) {
+            return Poll::Ready(sent.map_or_else(Moved::Failed, |()| Moved::Sent));
         }
         if !may_read {
             return Poll::Pending;
@@ -246,11 +329,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.socket.poll_next_unpin(cx).map(|received| match received {
             Some(Ok(message)) => Moved::Received(message),
             // It is gone without a word, as a page is that was closed.
-            Some(Err(Error::Protocol(
-                tokio_tungstenite::tungstenite::error::ProtocolError::ResetWithoutClosingHandshake,
-            ))) => Moved::Ended,
+            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) | None => Moved::Ended,
             Some(Err(error)) => Moved::Failed(error),
-            None => Moved::Ended,
         })
     }
 }

@@ -9,13 +9,13 @@ export const catching = (run) => async (tick) => {
     return await run(tick);
   } catch (error) {
     const answer = error?.payload;
-    throw answer === undefined || typeof answer.message === "string" ? error : failure(text(answer));
+    throw answer === undefined || typeof answer?.message === "string" ? error : failure(text(answer));
   }
 };
 
-/** An `err` in words: a string, or a case of a variant with what comes with it. */
+/** An `err` in words: a string, a record, or a case of a variant with what comes with it. */
 function text(answer) {
-  const { tag, val } = answer;
-  if (tag === undefined) return typeof answer === "string" ? answer : JSON.stringify(answer);
-  return val === undefined ? tag : `${tag}: ${val}`;
+  if (typeof answer === "string") return answer;
+  if (answer?.tag === undefined) return JSON.stringify(answer, (_, value) => (typeof value === "bigint" ? `${value}` : value));
+  return answer.val === undefined ? answer.tag : `${answer.tag}: ${text(answer.val)}`;
 }

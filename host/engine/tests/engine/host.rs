@@ -29,6 +29,8 @@ pub(crate) const DUE: Time = Time(1_700_000_000_000_000_000);
 pub(crate) struct MemorySource {
     plugins: Mutex<HashMap<Sha256, Bytes>>,
     pub(crate) reads: AtomicUsize,
+    /// How long it takes to read one.
+    pub(crate) delay: Mutex<Duration>,
 }
 
 impl MemorySource {
@@ -40,6 +42,7 @@ impl MemorySource {
 impl PluginSource for MemorySource {
     fn read(&self, plugin: Sha256) -> Result<Bytes, PluginError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
+        std::thread::sleep(*self.delay.lock().expect("no test panics here"));
         let plugins = self.plugins.lock().expect("no test panics here");
         plugins.get(&plugin).cloned().ok_or_else(|| PluginError::NotFound(plugin.to_string()))
     }

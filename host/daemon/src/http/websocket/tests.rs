@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use futures_util::SinkExt;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::task::{JoinHandle, yield_now};
@@ -143,6 +144,44 @@ async fn more_calls_than_may_go_on_wait_until_others_are_answered() {
     client.toy.go_on.add_permits(1);
     client.next().await;
     client.begun(65).await;
+}
+
+#[tokio::test]
+async fn a_ping_is_answered_while_as_many_calls_go_on_as_may() {
+    let mut client = Client::connect().await;
+    for number in 0..65 {
+        client.send(wait(number)).await;
+    }
+    client.begun(64).await;
+    client.socket.send(Message::Ping(Bytes::from_static(b"there?"))).await.expect("the host reads");
+    let answer = client.socket.next().await.expect("an answer comes").expect("it is one");
+    assert_eq!(answer, Message::Pong(Bytes::from_static(b"there?")));
+    client.toy.go_on.add_permits(65);
+    for _ in 0..65 {
+        client.next().await;
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_goes_out_in_pieces_comes_whole_and_others_behind_it() {
+    let mut client = Client::connect().await;
+    client.send(r#"{"jsonrpc":"2.0","id":1,"method":"big","params":[1000000]}"#).await;
+    client.send(r#"{"jsonrpc":"2.0","id":2,"method":"who"}"#).await;
+    let big: Value = serde_json::from_str(&client.next().await).expect("answers are JSON");
+    assert_eq!(big["result"].as_str().map(str::len), Some(1_000_000));
+    assert_eq!(client.next().await, r#"{"jsonrpc":"2.0","id":2,"result":7}"#);
+}
+
+#[tokio::test]
+async fn who_breaks_the_protocol_is_told_though_a_call_goes_on() {
+    let mut client = Client::connect().await;
+    client.send(wait(1)).await;
+    client.begun(1).await;
+    client.socket.get_mut().write_all(&[0x81, 1, b'x']).await.expect("the host reads");
+    assert_eq!(client.close_code().await, CloseCode::Protocol);
+    client.toy.go_on.add_permits(1);
+    client.socket.get_mut().shutdown().await.expect("the host is there");
+    client.served.await.expect("no panic").expect("it ended in peace");
 }
 
 #[tokio::test]

@@ -14,14 +14,15 @@ export const catching = (run: Run): Run => (tick) => {
   try {
     return run(tick);
   } catch (error) {
-    const answer = (error as { payload?: unknown }).payload ?? error;
-    throw typeof (answer as Partial<Failure>).message === "string" ? error : failure(text(answer));
+    const answer = (error as { payload?: unknown } | null)?.payload ?? error;
+    throw typeof (answer as Partial<Failure> | null)?.message === "string" ? error : failure(text(answer));
   }
 };
 
-/** An `err` in words: a string, or a case of a variant with what comes with it. */
+/** An `err` in words: a string, a record, or a case of a variant with what comes with it. */
 function text(answer: unknown): string {
-  const { tag, val } = answer as { tag?: string; val?: unknown };
-  if (tag === undefined) return typeof answer === "string" ? answer : JSON.stringify(answer);
-  return val === undefined ? tag : `${tag}: ${val}`;
+  if (typeof answer === "string") return answer;
+  const { tag, val } = (answer ?? {}) as { tag?: string; val?: unknown };
+  if (tag === undefined) return JSON.stringify(answer);
+  return val === undefined ? tag : `${tag}: ${text(val)}`;
 }
