@@ -171,13 +171,14 @@ impl<E: Engine, C: Clock> Supervisor<E, C> {
         let at_once = self.inner.workers.len();
         let compiled = stream::iter(uncompiled).for_each_concurrent(at_once, async |(plugin, (task, spec))| {
             match self.prepare(&task, Arc::clone(&spec)).await {
-                // Of the latter, the tasks were deleted meanwhile.
-                Ok(_) | Err(PluginError::NotFound(_)) => {}
-                Err(PluginError::Invalid { .. } | PluginError::Crashed(_) | PluginError::Damaged(_)) => {
-                    self.give_up(plugin, &task, spec).await;
-                }
+                Ok(_) => {}
+                // Its tasks were deleted meanwhile, and so was it.
+                Err(PluginError::NotFound(_)) if !self.has_plugin(plugin) => {}
                 // The runs of its tasks try again.
-                Err(error) => tracing::warn!(%plugin, %error, "failed to compile a plugin"),
+                Err(error @ (PluginError::Host(_) | PluginError::Busy(_))) => {
+                    tracing::warn!(%plugin, %error, "failed to compile a plugin");
+                }
+                Err(_) => self.give_up(plugin, &task, spec).await,
             }
         });
         compiled.await;
