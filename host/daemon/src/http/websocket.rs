@@ -68,7 +68,7 @@ where
     let mut connection = Connection::new(socket, session);
     let mut pings = pings();
     while !connection.session.is_over() {
-        connection.begin_held()?;
+        connection.begin_held();
         let (may_read, may_work) = (connection.may_read(), connection.may_work());
         let subscriptions_deadline = connection.session.subscriptions_deadline();
         tokio::select! {
@@ -87,7 +87,7 @@ where
             () = stream::at(subscriptions_deadline) => connection.session.forget_subscriptions(),
             moved = connection.wire.moved(may_read) => match moved {
                 Moved::Sent => {}
-                Moved::Received(message) => connection.received(message)?,
+                Moved::Received(message) => connection.received(message),
                 Moved::Failed(error) => connection.failed(error)?,
                 Moved::Ended => connection.ended(),
             },
@@ -136,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
     }
 
-    fn received(&mut self, message: Message) -> io::Result<()> {
+    fn received(&mut self, message: Message) {
         self.heard = Instant::now();
         match message {
             Message::Text(_) | Message::Binary(_) => {
@@ -151,7 +151,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             }
             Message::Pong(_) | Message::Frame(_) => {}
         }
-        self.begin_held()
     }
 
     /// The client has said all that it had to say, and hears nothing more.
@@ -162,7 +161,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 
     /// Begins as many messages as may go on. Where one ends is known whatever is in it: one that is no JSON takes nothing from those
     /// that follow.
-    fn begin_held(&mut self) -> io::Result<()> {
+    fn begin_held(&mut self) {
         while self.session.may_begin()
             && self.wire.has_room()
             && let Some(message) = self.held.pop_front()
@@ -172,7 +171,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 self.send(stream::without_id(error));
             }
         }
-        Ok(())
     }
 
     /// A message can't be read. The client is told why where that is its own doing.
