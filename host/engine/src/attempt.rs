@@ -31,6 +31,17 @@ const CUT_LETTER_BYTES: usize = 4;
 /// Makes the attempt; loads the plugin first if it is not. When it has ended, its slot is free.
 pub(crate) async fn attempt(job: Arc<JobInner>, begins: Begins, attempt: Attempt, probe: Arc<Probe>) -> RunReport {
     // What is seldom is in boxes of its own, so that the future of every other attempt is small.
+    let (loaded, deadline) = match begins {
+        Begins::Loaded(loaded, deadline) => (loaded, deadline),
+        Begins::Unloaded(set) => match Box::pin(job.load()).await {
+            Ok(loaded) => {
+                let deadline = guest::deadline(Instant::now(), attempt.timeout);
+                set.set(deadline).ok();
+                (loaded, deadline)
+            }
+            Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
+        },
+    };
     let secrets = match &job.setup.spec.grants().secrets[..] {
         [] => None,
         _ => match Box::pin(secrets::read(&job.setup)).await {
@@ -38,29 +49,11 @@ pub(crate) async fn attempt(job: Arc<JobInner>, begins: Begins, attempt: Attempt
             Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
         },
     };
-    // One that was made with other secrets would go on with them.
-    let idle = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(secrets.as_ref()));
-    let (deadline, instance) = match (begins, idle) {
-        (Begins::Loaded(_, deadline), Some(idle)) => (deadline, Err(idle)),
-        (Begins::Loaded(loaded, deadline), None) => (deadline, Ok(loaded)),
-        (Begins::Unloaded(set), idle) => {
-            let instance = match idle {
-                Some(idle) => Err(idle),
-                None => match Box::pin(job.load()).await {
-                    Ok(loaded) => Ok(loaded),
-                    Err(error) => return RunReport::of(Outcome::HostError).with_detail(&error.to_string()),
-                },
-            };
-            let deadline = guest::deadline(Instant::now(), attempt.timeout);
-            set.set(deadline).ok();
-            (deadline, instance)
-        }
-    };
     let turn = Turn { attempt, deadline, probe, secrets };
-    let loaded = match instance {
-        Ok(loaded) => loaded,
-        Err(idle) => return Box::pin(call_again(&job, *idle, &turn)).await,
-    };
+    // One that was made with other secrets would go on with them.
+    if let Some(idle) = job.take_idle().filter(|idle| idle.store.data().granted.has_secrets(turn.secrets.as_ref())) {
+        return Box::pin(call_again(&job, *idle, &turn)).await;
+    }
     match call_fresh(&job, &loaded, &turn).await {
         Some(report) => report,
         None => Box::pin(call_without_pool(&job, &turn)).await,

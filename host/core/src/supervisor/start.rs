@@ -27,7 +27,7 @@ use crate::worker::{Answer, Commands, Known, MAX_WAITING_COMMANDS, MAX_WISHES, N
 impl<E: Engine, C: Clock> Supervisor<E, C> {
     /// Loads every task from the store, starts the workers, and answers when all tasks are registered. A task whose plugin
     /// can't be used is registered too: its due times end as `host_error`. Plugins that must be compiled anew, as after a change of
-    /// wasmtime, are so afterwards; runs that come before wait for them, as long as their timeout lets them.
+    /// wasmtime, are so afterwards; runs that come before wait for them.
     ///
     /// # Errors
     /// If the store can't be read.
