@@ -1,7 +1,7 @@
 //! JSON-RPC over WebSockets: a message of the socket is a message of JSON-RPC, and everything else as over the stream.
 //!
 //! The protocol is tungstenite's. jsonrpsee's own WebSockets answer no call whose id is negative, a fraction or used twice,
-//! give errors without `data`, and bound what a connection has going on by refusing, not by reading no more.
+//! give errors without `data`, and refuse what is more than a connection may have going on, where this has it wait.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -35,6 +35,16 @@ impl Client {
         Self { socket, toy, stop, served }
     }
 
+    /// One that has sent one call more than may go on, each of which waits for a permit.
+    async fn with_one_call_too_many() -> Self {
+        let mut client = Self::connect().await;
+        for number in 0..65 {
+            client.send(wait(number)).await;
+        }
+        client.begun(64).await;
+        client
+    }
+
     async fn send(&mut self, text: impl Into<String>) {
         self.socket.send(Message::text(text.into())).await.expect("the host reads");
     }
@@ -132,11 +142,7 @@ async fn what_is_no_request_is_an_error_of_the_table_and_the_connection_goes_on(
 
 #[tokio::test]
 async fn more_calls_than_may_go_on_wait_until_others_are_answered() {
-    let mut client = Client::connect().await;
-    for number in 0..65 {
-        client.send(wait(number)).await;
-    }
-    client.begun(64).await;
+    let mut client = Client::with_one_call_too_many().await;
     for _ in 0..100 {
         yield_now().await;
     }
@@ -148,11 +154,7 @@ async fn more_calls_than_may_go_on_wait_until_others_are_answered() {
 
 #[tokio::test]
 async fn a_ping_is_answered_while_as_many_calls_go_on_as_may() {
-    let mut client = Client::connect().await;
-    for number in 0..65 {
-        client.send(wait(number)).await;
-    }
-    client.begun(64).await;
+    let mut client = Client::with_one_call_too_many().await;
     client.socket.send(Message::Ping(Bytes::from_static(b"there?"))).await.expect("the host reads");
     let answer = client.socket.next().await.expect("an answer comes").expect("it is one");
     assert_eq!(answer, Message::Pong(Bytes::from_static(b"there?")));
