@@ -46,6 +46,19 @@ async fn a_slow_edit_holds_up_neither_a_prune_nor_others_and_its_plugin_is_not_p
     assert_eq!(supervisor.run("slow", true, None).await.expect("it runs").record.outcome, Outcome::Success);
 }
 
+#[tokio::test]
+async fn a_plugin_is_kept_from_the_check_of_a_change_until_it_is_made_or_given_up() {
+    let supervisor = start(&Arc::default()).await;
+    let plugin = supervisor.put_plugin(Bytes::from_static(b"\0asm")).await.expect("admitted").facts.sha256;
+    let spec = SpecPatch { plugin: Some(PluginRef::Sha256(plugin)), ..patch(&[]) };
+    let spec = Arc::new(supervisor.new_spec(spec).expect("a spec"));
+    let name = TaskName::new("a").expect("a name");
+    let ready = supervisor.ready_add(name, spec, false, BY).await.expect("it is checked");
+    assert!(matches!(supervisor.delete_plugin(&plugin.to_string()).await, Err(TaskError::PluginInUse { .. })));
+    drop(ready);
+    supervisor.delete_plugin(&plugin.to_string()).await.expect("nobody uses it");
+}
+
 /// One that needs a key-value store, which is found in its file only.
 fn needy_engine() -> FakeEngine {
     let json = br#"{"manifest": 1, "grants": {"required": [{"kind": "kv"}]}}"#;
