@@ -113,10 +113,11 @@ fn while_it_drains_changes_are_refused_and_a_second_signal_ends_the_waiting() {
 fn a_closed_terminal_ends_a_host_in_good_order_but_one_that_was_told_to_ignore_that() {
     let env = TestEnv::new();
     let host = Host::start(&env, started_by(&HEEDING_HANGUP, &env.serve()));
-    add_probe(&host, "slow", &["sleep", "500"]);
+    add_probe(&host, "slow", &["sleep", "3000"]);
     host.ok(&["run", "slow", "--no-wait"]);
-    // As a shell tells it and then the kernel.
+    // A shell tells it, and then the kernel.
     host.signal(Signal::HUP);
+    eventually("it was heard", || (host.ctl(&["add", "late", "--replace"]).code == Some(6)).then_some(()));
     host.signal(Signal::HUP);
     assert!(host.wait().success());
 
